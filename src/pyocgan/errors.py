@@ -1,0 +1,58 @@
+"""The named exceptions. The library raises them; only the command turns them into one line.
+
+Each names what came in and what to do. ``exit_code`` is what ``ocgan`` returns for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class OcganError(Exception):
+    """Something went wrong at run time: a full disk, a folder that cannot be written."""
+
+    exit_code = 1
+
+
+class UsageError(OcganError, ValueError):
+    """A setting, flag or key that does not exist or is out of its range."""
+
+    exit_code = 2
+
+
+class InputError(OcganError, ValueError):
+    """There is nothing to read: no images, unreadable images, an array of the wrong kind."""
+
+    exit_code = 3
+
+
+class ModelError(OcganError):
+    """A folder that is not a model, is damaged, or was written by a newer version."""
+
+    exit_code = 1
+
+
+class InterruptedTraining(OcganError):
+    """Training was interrupted; a checkpoint was written first."""
+
+    exit_code = 130
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
+    """Build the error for an unknown name: quote it, suggest the nearest known one, list all.
+
+    Parameters
+    ----------
+    kind
+        What was named, for example ``"setting"``.
+    given
+        The name as it came in.
+    known
+        The names that exist.
+    """
+    names = [str(name) for name in known]
+    close = get_close_matches(str(given), names, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    listing = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    return UsageError(f"unknown {kind} {given!r}: {hint}known: {listing}")
