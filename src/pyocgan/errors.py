@@ -33,7 +33,7 @@ class ModelError(OcganError):
     exit_code = 1
 
 
-class InterruptedTraining(OcganError):
+class TrainingInterruptedError(OcganError):
     """Training was interrupted; a checkpoint was written first."""
 
     exit_code = 130

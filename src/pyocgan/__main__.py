@@ -1,0 +1,5 @@
+"""``python -m pyocgan`` is ``ocgan``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,118 @@
+"""Algorithm 1 of the paper: one iteration, four updates.
+
+En and De do not change between the first update and the last, so one forward pass of En and De on
+x + n serves all four. Letters as in `networks`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from .config import Config
+from .losses import fool, l_classifier, l_latent, l_mse, l_visual
+from .mining import mine
+from .networks import Networks, frozen_statistics, frozen_weights
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """One Adam for each side: the auto-encoder, the two discriminators, the classifier."""
+
+    generator: Optimizer
+    discriminator: Optimizer | None
+    classifier: Optimizer | None
+
+
+def build_optimizers(config: Config, nets: Networks) -> Optimizers:
+    """Build the optimisers of section 4.1 for the networks that the stage trains."""
+
+    def adam(*networks: torch.nn.Module | None) -> Optimizer | None:
+        weights = [w for network in networks if network is not None for w in network.parameters()]
+        betas = (config.adam_beta1, 0.999)
+        return Adam(weights, lr=config.learning_rate, betas=betas) if weights else None
+
+    generator = adam(nets.En, nets.De)
+    assert generator is not None
+    return Optimizers(generator, adam(nets.D_l, nets.D_v), adam(nets.C))
+
+
+def iterate(
+    nets: Networks,
+    optimizers: Optimizers,
+    x: Tensor,
+    config: Config,
+    *,
+    generator: torch.Generator,
+    mining: bool,
+) -> dict[str, Tensor]:
+    """Run one iteration of Algorithm 1 on a batch and return its losses.
+
+    Parameters
+    ----------
+    nets, optimizers
+        Changed in place, in training mode. Networks that the stage leaves out are None.
+    x
+        Images, (B, K, H, W) in [-1, 1], B ≥ 2.
+    generator
+        Draws n and s; on the device of x.
+    mining
+        Whether the warm-up is over. Before it, the generator update sees s as drawn.
+
+    Returns
+    -------
+    dict
+        Loss name to scalar tensor, detached; only those of the stage.
+    """
+    En, De, D_l, D_v, C = nets.En, nets.De, nets.D_l, nets.D_v, nets.C
+    losses: dict[str, Tensor] = {}
+
+    # n ~ N(0, σ²), fresh for every batch (authors' code: once for each image); s ~ U(-1, 1)^d.
+    n = config.noise_std * torch.randn(x.shape, device=x.device, generator=generator)
+    z = En(x + n)
+    s = torch.rand(z.shape, device=x.device, generator=generator) * 2 - 1
+    x_hat = De(z)
+    with torch.no_grad(), frozen_statistics(De):
+        De_s = De(s) if D_v is not None else None
+
+    # 1. Classifier update.
+    if C is not None and De_s is not None:
+        losses["classifier"] = l_classifier(C(x_hat.detach()), C(De_s))
+        _step(optimizers.classifier, losses["classifier"])
+
+    # 2. Discriminator update, with s as drawn.
+    if D_l is not None:
+        losses["latent"] = l_latent(D_l(s), D_l(z.detach()))
+    if D_v is not None and De_s is not None:
+        losses["visual"] = l_visual(D_v(x), D_v(De_s))
+    if D_l is not None:
+        _step(optimizers.discriminator, sum(losses[k] for k in ("latent", "visual") if k in losses))
+
+    # 3. Informative-negative mining, all networks fixed.
+    if C is not None and mining:
+        s = mine(s, De, C, steps=config.mining_steps, step_size=config.mining_step_size)
+
+    # 4. Generator update, with s as mined.
+    losses["mse"] = l_mse(x, x_hat)
+    total = config.reconstruction_weight * losses["mse"]
+    opponents = [D for D in (D_l, D_v) if D is not None]
+    with frozen_weights(*opponents), frozen_statistics(*opponents, De):
+        if D_l is not None:
+            losses["fool_latent"] = fool(D_l(z))
+            total = total + losses["fool_latent"]
+        if D_v is not None:
+            losses["fool_visual"] = fool(D_v(De(s)))
+            total = total + losses["fool_visual"]
+    _step(optimizers.generator, total)
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _step(optimizer: Optimizer | None, loss: Tensor | int) -> None:
+    assert optimizer is not None
+    assert isinstance(loss, Tensor)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()

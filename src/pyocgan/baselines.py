@@ -1,0 +1,120 @@
+"""Training-free baselines: what a trained detector has to beat before anyone should use it.
+
+All take uint8 images (N, H, W, K) and have the detector's methods: ``fit(X)``,
+``novelty_scores(X)`` → (N,) float64, larger = more novel. None has randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+Pixels = NDArray[np.uint8]
+Features = NDArray[np.float32]
+
+
+class Baseline(Protocol):
+    """The two methods that a table needs of any method."""
+
+    def fit(self, X: Pixels) -> Self:
+        """Learn the normal class from its images."""
+        ...
+
+    def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
+        """Return one score an image, larger = more novel."""
+        ...
+
+
+def raw(X: Pixels) -> Features:
+    """Pixels in [0, 1], flattened: (N, H·W·K)."""
+    return X.reshape(len(X), -1).astype(np.float32) / np.float32(255)
+
+
+def unit_norm(features: Features) -> Features:
+    """Divide each row by its 2-norm; a row of zeros stays zero."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    result: Features = features / np.maximum(norms, np.finfo(np.float32).tiny)
+    return result
+
+
+def cosine(X: Pixels) -> Features:
+    """Pixels of each image divided by their 2-norm: Euclidean distance is cosine distance."""
+    return unit_norm(raw(X))
+
+
+def oriented_gradients(X: Pixels) -> Features:
+    """Half-rectified differences to the right, left, down and up, pooled and of unit norm.
+
+    Each of the 4·K maps is blurred with σ = 1 pixel and average-pooled 2×2; the whole vector is
+    divided by its 2-norm: (N, 4·K·⌊H/2⌋·⌊W/2⌋).
+    """
+    x = X.astype(np.float32) / 255
+    across, down = np.zeros_like(x), np.zeros_like(x)
+    across[:, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
+    down[:, :-1] = x[:, 1:] - x[:, :-1]
+    maps = np.concatenate([f for d in (across, down) for f in (d.clip(0), (-d).clip(0))], axis=3)
+    blurred = gaussian_filter(maps, sigma=(0, 1, 1, 0))
+    n, h, w, k = blurred.shape
+    cropped = blurred[:, : h // 2 * 2, : w // 2 * 2]
+    pooled = cropped.reshape(n, h // 2, 2, w // 2, 2, k).mean(axis=(2, 4))
+    return unit_norm(pooled.reshape(n, -1))
+
+
+class NearestNeighbours:
+    """Mean Euclidean distance to the k nearest training images, in a space of features."""
+
+    def __init__(self, space: Callable[[Pixels], Features] = raw, k: int = 5) -> None:
+        self.space = space
+        self.k = k
+
+    def fit(self, X: Pixels) -> Self:
+        """Keep the features of the normal images."""
+        neighbours = min(self.k, len(X))
+        self.index_ = NearestNeighbors(n_neighbors=neighbours, algorithm="brute")
+        self.index_.fit(self.space(X))
+        return self
+
+    def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
+        """Return the mean distance to the nearest normal images."""
+        distances, _ = self.index_.kneighbors(self.space(X))
+        result: NDArray[np.float64] = distances.astype(np.float64).mean(axis=1)
+        return result
+
+
+class PCAReconstruction:
+    """Squared error of the reconstruction from the first principal components of raw pixels."""
+
+    def __init__(self, components: int = 32) -> None:
+        self.components = components
+
+    def fit(self, X: Pixels) -> Self:
+        """Find the principal components of the normal images."""
+        features = raw(X)
+        components = min(self.components, *features.shape)
+        self.pca_ = PCA(components, svd_solver="full").fit(features)
+        return self
+
+    def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
+        """Return the mean squared error of each image's reconstruction."""
+        x = raw(X)
+        x_hat = self.pca_.inverse_transform(self.pca_.transform(x))
+        result: NDArray[np.float64] = np.square(x - x_hat, dtype=np.float64).mean(axis=1)
+        return result
+
+
+# Key in result files → title in tables and constructor.
+BASELINES: dict[str, tuple[str, Callable[[], Baseline]]] = {
+    "knn": ("5-NN, raw pixels", lambda: NearestNeighbours(raw)),
+    "knn_cosine": ("5-NN, cosine", lambda: NearestNeighbours(cosine)),
+    "knn_gradients": (
+        "5-NN, cosine, oriented gradients",
+        lambda: NearestNeighbours(oriented_gradients),
+    ),
+    "pca": ("PCA-32 reconstruction", lambda: PCAReconstruction(32)),
+}

@@ -1,0 +1,80 @@
+"""`ocgan data`: the named data sets, getting them, and looking at a source before training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import cyclopts
+
+from . import terminal
+
+app = cyclopts.App(name="data", help="List, fetch and describe data sets.", help_format="plaintext")
+
+
+@app.default
+def listing(*, data_root: Path | None = None) -> None:
+    """List the named data sets and whether they are here.
+
+    Parameters
+    ----------
+    data_root
+        Where they lie (default: $OCGAN_DATA_ROOT, or the user's cache).
+    """
+    from ..data import NAMED
+    from ..data.named import named_folder
+
+    def place(name: str) -> str:
+        folder = named_folder(NAMED[name], data_root)
+        if not NAMED[name].forms:
+            return "built in"
+        return str(folder) if NAMED[name].form_in(folder) else f"ocgan data fetch {name}"
+
+    rows = [[name, data_set.title, place(name)] for name, data_set in NAMED.items()]
+    terminal.table("", ["name", "title", "where"], rows)
+
+
+@app.command
+def fetch(name: str, /, *, data_root: Path | None = None) -> None:
+    """Download a data set from its official source and check it.
+
+    Parameters
+    ----------
+    name
+        mnist, fashion_mnist, cifar10 or coil100.
+    data_root
+        Where to put it (default: $OCGAN_DATA_ROOT, or the user's cache).
+    """
+    from ..data import fetch as fetch_named
+
+    print(fetch_named(name, data_root, progress=True))
+
+
+@app.command
+def describe(
+    source: str,
+    /,
+    *,
+    split: Literal["train", "test", "all"] = "train",
+    data_root: Path | None = None,
+) -> None:
+    """Say what a source is taken for: how many images, which classes, which size.
+
+    Parameters
+    ----------
+    source
+        A folder, file or name, as for `ocgan train`.
+    split
+        Which part of it.
+    data_root
+        Where named data sets lie.
+    """
+    from ..data import infer_rule, open_source
+
+    images = open_source(source, split=split, data_root=data_root)
+    rule, notes = infer_rule(images)
+    print(images.description, f"images would be {rule.describe()}", *notes, sep="\n")
+    if images.labels is not None:
+        counts = Counter(images.labels.tolist())
+        terminal.table("", ["class", "images"], [[c, f"{counts[c]:,}"] for c in images.classes])

@@ -1,0 +1,84 @@
+"""`ocgan info`: what a model is, or what this installation is; loads no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from ..config import PRESETS, resolve
+
+
+def info(
+    model: Path | None = None,
+    /,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Describe a model, or this installation and its presets.
+
+    Parameters
+    ----------
+    model
+        A folder that `ocgan train` made.
+    as_json
+        Print JSON, with every detail.
+    """
+    content = _installation() if model is None else _model(model)
+    if as_json:
+        print(json.dumps(content, ensure_ascii=False))
+        return
+    for key, value in (_brief_installation if model is None else _brief_model)(content).items():
+        print(f"{key:<16}{value}")
+
+
+def _installation() -> dict[str, Any]:
+    from ..run_folder import environment
+
+    presets = {name: resolve(name, {}).to_dict() for name in PRESETS}
+    return {"environment": environment(), "presets": presets}
+
+
+def _brief_installation(content: dict[str, Any]) -> dict[str, str]:
+    environment: dict[str, str] = content["environment"]
+    keys = ("latent_size", "autoencoder_width", "visual_width", "classifier_width", "epochs")
+    presets = {
+        f"preset {name}": ", ".join(f"{key} {preset[key]}" for key in keys)
+        for name, preset in content["presets"].items()
+    }
+    del environment["created"]
+    return environment | presets
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    from ..model_folder import read_description
+
+    return read_description(folder)
+
+
+def _brief_model(content: dict[str, Any]) -> dict[str, str]:
+    from ..data import ImageRule
+
+    config, split, task = content["config"], content["split"], content["about"].get("task") or {}
+    return {
+        "model of": _task(task),
+        "written by": f"pyocgan {content['pyocgan']}, format {content['format_version']}",
+        "preset": f"{content['parameters']['preset']}, stage {config['stage']}",
+        "images": ImageRule.from_dict(content["image_rule"]).describe(),
+        "trained on": f"{split['train']} images, {split['validation']} for the checkpoint, "
+        f"{split['calibration']} to calibrate, {len(content['skipped'])} unreadable",
+        "networks of": f"epoch {content['best_epoch']} of {config['epochs']}, "
+        f"after {content['seconds']:.1f} s of training",
+        "false alarms": f"{content['parameters']['fpr']:g}",
+        "fingerprint": content["fingerprint"],
+    }
+
+
+def _task(task: dict[str, Any]) -> str:
+    if not task:
+        return "images given in Python"
+    which = "all images" if task["normal_class"] is None else f"class {task['normal_class']}"
+    protocol = "" if task["protocol"] is None else f", protocol {task['protocol']}"
+    return f"{which} of {task['source']}{protocol}"

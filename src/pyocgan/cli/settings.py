@@ -1,0 +1,61 @@
+"""Every field of `Config` as a flag: the command, config files and the environment agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+
+import cyclopts
+import yaml
+
+from ..config import FIELDS, PRESETS, field_type, merge
+
+if TYPE_CHECKING:
+    Preset = str
+    SettingFlags = object
+else:
+    Preset = Literal[tuple(PRESETS)]
+SETTINGS_GROUP = cyclopts.Group(
+    "Settings",
+    help="Each is also a key of the config file, and OCGAN_<NAME> in the environment; flag over "
+    "environment over file over preset.",
+)
+
+
+def _flag_type(name: str) -> Any:
+    """Return a type that the command line can show; the rest is words, typed by `merge`."""
+    wanted = field_type(name)
+    return (
+        wanted
+        if wanted in (int, float)
+        or (get_origin(wanted) is Literal
+        and all(isinstance(choice, str) for choice in wanted.__args__))
+        else str
+    )
+
+
+def _flags() -> type:
+    fields: list[tuple[str, Any, Any]] = [
+        (
+            name,
+            Annotated[_flag_type(name) | None, cyclopts.Parameter(help=f.metadata["help"])],
+            dataclasses.field(default=None),
+        )
+        for name, f in FIELDS.items()
+    ]
+    flags = dataclasses.make_dataclass("SettingFlags", fields, kw_only=True)
+    flags.__module__ = __name__  # cyclopts looks no further at what claims to be of `types`
+    return flags
+
+
+if not TYPE_CHECKING:
+    SettingFlags = _flags()
+
+
+def settings_from(config: Path | None, flags: Any) -> dict[str, Any]:
+    """Return what the user set: flag over environment over config file."""
+    given = {k: v for k, v in vars(flags).items() if v is not None} if flags is not None else {}
+    words = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in given.items()}
+    return merge(file=config, environment=os.environ, flags=words)

@@ -1,0 +1,178 @@
+"""What the command says on standard error: notes, progress, tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..training import Progress as TrainingProgress
+    from ..training import Record
+
+PLAIN_LINE_SECONDS = 10.0  # at most one line of progress in that time, where there is no terminal
+
+
+def note(*lines: str) -> None:
+    """Say something about the work, on standard error."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def display(*, quiet: bool = False) -> Silent:
+    """Return a live display on a terminal, plain lines otherwise, nothing where `quiet`."""
+    if quiet:
+        return Silent()
+    return Live() if sys.stderr.isatty() else Lines()
+
+
+class Silent:
+    """Shows nothing of the training; the others show it as it goes."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def show(self, progress: TrainingProgress) -> None:
+        """Show nothing."""
+
+
+class Lines(Silent):
+    """A line for an epoch, but not more than one every few seconds; for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.started = self.shown = time.monotonic()
+        self.first: float | None = None
+
+    def show(self, progress: TrainingProgress) -> None:
+        """Print a line when an epoch has ended."""
+        done = (progress.epoch - 1 + progress.iteration / progress.iterations) / progress.epochs
+        self.first = done if self.first is None else self.first
+        if progress.record is None:
+            return
+        now = time.monotonic()
+        last = progress.epoch == progress.epochs
+        if last or now - self.shown >= PLAIN_LINE_SECONDS:
+            self.shown = now
+            left = (now - self.started) / max(done - self.first, 1e-9) * (1 - done)
+            note(f"{_describe(progress.record, progress.epochs)}  {_duration(left)} left")
+
+
+class Live(Silent):
+    """A bar with the losses of the last epoch."""
+
+    def __init__(self) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("·"),
+            TimeRemainingColumn(),
+            TextColumn("left  [dim]{task.fields[losses]}"),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("training", total=None, losses="")
+
+    def __enter__(self) -> Self:
+        self.bar.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.__exit__(kind, error, trace)
+
+    def show(self, progress: TrainingProgress) -> None:
+        """Move the bar."""
+        done = (progress.epoch - 1) * progress.iterations + progress.iteration
+        self.bar.update(
+            self.task,
+            description=f"epoch {progress.epoch}/{progress.epochs}",
+            completed=done,
+            total=progress.epochs * progress.iterations,
+        )
+        if progress.record is not None:
+            self.bar.update(self.task, losses=_losses(progress.record))
+
+
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on standard output; numbers stand right."""
+    result = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for index, name in enumerate(header):
+        result.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for row in rows:
+        result.add_row(*row)
+    # Without a terminal rich would wrap at 80 columns; a pipe has no width.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(result)
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Collect the first interrupt or termination signal instead of dying from it.
+
+    Gives a list that holds the signal's number once it has come. A second signal acts as usual.
+    """
+    import signal
+
+    received: list[int] = []
+    chosen = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in chosen}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        restore()
+        note("interrupted: finishing this iteration and writing a checkpoint …")
+
+    for number in chosen:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        restore()
+
+
+def _describe(record: Record, epochs: int) -> str:
+    mark = "*" if record.best else " "
+    return f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  {_losses(record)}{mark}"
+
+
+def _losses(record: Record) -> str:
+    parts = [f"{name} {value:.4f}" for name, value in record.losses.items()]
+    return "  ".join([*parts, f"validation {record.validation_error:.5f}"])
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

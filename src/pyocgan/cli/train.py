@@ -1,0 +1,211 @@
+"""`ocgan train`: images of one class in, a model folder out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from ..errors import TrainingInterruptedError, UsageError
+from ..files import check_writable
+from ..model_folder import DESCRIPTION
+from ..tasks import Task, absolute
+from . import terminal
+from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
+
+if TYPE_CHECKING:
+    from ..detector import NoveltyDetector
+    from ..training import Progress
+
+
+def train(
+    source: str,
+    /,
+    *,
+    out: Annotated[Path, Parameter(alias="-o")],
+    normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
+    protocol: Literal[1, 2] | None = None,
+    data_root: Path | None = None,
+    preset: Preset = "default",
+    config: Path | None = None,
+    fpr: float = 0.01,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    restart: Annotated[bool, Parameter(negative="")] = False,
+    tensorboard: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    settings: Annotated[SettingFlags | None, Parameter(name="*", group=SETTINGS_GROUP)] = None,
+) -> None:
+    """Train a model on images of one class.
+
+    Interrupted, the same command goes on where it stopped, with the same result.
+
+    Parameters
+    ----------
+    source
+        A folder of images (nested; class per folder; train/ and test/), a zip file of the same, a
+        list file (path[,label] a line), an IDX, .npy or .npz file, CIFAR-10's tar file, or the
+        name of a data set: mnist, fashion_mnist, cifar10, coil100, digits.
+    out
+        The folder for model, log, settings and checkpoint.
+    normal_class
+        The class to learn, by name or number, where the source has classes. Without it, all
+        images are taken for normal.
+    protocol
+        1: hold out 20 % of the class for `ocgan evaluate`. 2: learn the official training part.
+    data_root
+        Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
+    preset
+        paper: the numbers of the paper; default and fast: narrower networks.
+    config
+        A YAML file of settings.
+    fpr
+        The false-alarm rate of the verdict, calibrated on held-out images.
+    seed
+        The same seed gives the same numbers on the same kind of CPU.
+    device
+        auto, cpu, cuda or mps.
+    precision
+        auto, 32-true or bf16-mixed.
+    skip_unreadable
+        Leave out images that cannot be read, and list them.
+    restart
+        Start over in a folder that holds a model or a checkpoint.
+    tensorboard
+        Also log for TensorBoard, into the same folder.
+    quiet
+        Show no progress.
+    as_json
+        Print the summary as JSON.
+    """
+    from ..detector import NoveltyDetector
+    from ..run_folder import CHECKPOINT, command_line, environment
+
+    task = Task(
+        absolute(source), normal_class, protocol, seed, str(data_root) if data_root else None
+    )
+    detector = NoveltyDetector(
+        preset,
+        settings=settings_from(config, settings),
+        fpr=fpr,
+        random_state=seed,
+        device=device,
+        precision=precision,
+        skip_unreadable=skip_unreadable,
+    )
+    images = task.training_images()
+    terminal.note(f"learning from {images.description}")
+    check_writable(out)
+    if restart:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    elif (out / DESCRIPTION).exists():
+        raise UsageError(f"{str(out)!r} holds a model already: choose another --out, or --restart")
+    _fit(detector, images, out, quiet=quiet, tensorboard=tensorboard)
+    detector.save(
+        out,
+        about={"task": task.to_dict(), "command": command_line(), "environment": environment()},
+    )
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    _summarise(detector, out, as_json=as_json)
+
+
+def _fit(
+    detector: NoveltyDetector, images: Any, out: Path, *, quiet: bool, tensorboard: bool
+) -> None:
+    """Fit with everything a run folder keeps; on a signal, write a checkpoint and stop."""
+    from ..run_folder import CHECKPOINT, command_line, describe_run, write_log
+
+    steps = detector.iter_fit(images, checkpoint=out / CHECKPOINT)
+    with terminal.interruptible() as interrupted:
+        progress = next(steps)
+        describe_run(out, detector.config_, command_line())
+        terminal.note(*_inferred(detector), *_resumed(progress))
+        log_scalars = _tensorboard(out, progress) if tensorboard else None
+        with terminal.display(quiet=quiet) as display:
+            display.show(progress)
+            for progress in steps:
+                display.show(progress)
+                if progress.record is not None:
+                    write_log(out, progress.history)
+                    if log_scalars is not None:
+                        log_scalars(progress)
+                if interrupted:
+                    steps.close()
+                    break
+    if interrupted:
+        raise TrainingInterruptedError(
+            f"interrupted in epoch {progress.epoch} of {progress.epochs}; "
+            "the same command goes on from there"
+        )
+
+
+def _inferred(detector: NoveltyDetector) -> list[str]:
+    """Say what was made of the images; nothing is inferred in silence."""
+    split, skipped = detector.split_, detector.skipped_
+    lines = [
+        f"{split.train} images train, {split.validation} choose the checkpoint, "
+        f"{split.calibration} calibrate; {len(skipped)} unreadable",
+        *(f"  left out: {name} ({reason})" for name, reason in skipped),
+        f"images are {detector.rule_.describe()}",
+    ]
+    return [*lines, *detector.notes_]
+
+
+def _resumed(progress: Progress) -> list[str]:
+    if not progress.history and not progress.iteration:
+        return []
+    return [
+        f"going on from the checkpoint, in epoch {progress.epoch} of {progress.epochs}, "
+        f"after iteration {progress.iteration} of {progress.iterations}"
+    ]
+
+
+def _tensorboard(out: Path, progress: Progress) -> Callable[[Progress], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError(
+            "--tensorboard needs the package: pip install 'pyocgan[tensorboard]'"
+        ) from None
+    writer = SummaryWriter(out, purge_step=progress.epoch)
+
+    def log(progress: Progress) -> None:
+        record = progress.record
+        assert record is not None
+        for name, value in record.losses.items():
+            writer.add_scalar(f"loss/{name}", value, record.epoch)
+        writer.add_scalar("validation_error", record.validation_error, record.epoch)
+        writer.flush()
+
+    return log
+
+
+def _summarise(detector: NoveltyDetector, out: Path, *, as_json: bool) -> None:
+    split = detector.split_
+    summary = {
+        "model": str(out),
+        "stage": detector.config_.stage,
+        "n_train": split.train,
+        "n_validation": split.validation,
+        "n_calibration": split.calibration,
+        "n_unreadable": len(detector.skipped_),
+        "epochs": detector.config_.epochs,
+        "best_epoch": detector.best_epoch_,
+        "fpr": detector.fpr,
+        "threshold": detector.threshold_,
+        "seconds": round(detector.seconds_, 1),
+    }
+    if as_json:
+        print(json.dumps(summary))
+        return
+    print(
+        f"{out}: trained in {detector.seconds_:.1f} s; networks of epoch {detector.best_epoch_} of "
+        f"{detector.config_.epochs}; an image is novel above {detector.threshold_:.5g} "
+        f"(false-alarm rate {detector.fpr:g})"
+    )

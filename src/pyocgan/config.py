@@ -1,0 +1,287 @@
+"""Every number of the method, once: OCGAN (Perera, Nallapati, Xiang, CVPR 2019), sections 3 and 4.
+
+A `Config` is frozen and checked when built. Presets differ from it only where `PRESETS` says so;
+the command's flags, the environment and config files all read these same fields (`resolve`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from .errors import UsageError, unknown
+
+Stage = Literal["ae", "+latent", "+visual", "+mining"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+SMALLEST_SIDE, LARGEST_SIDE = 8, 128  # pixels; three stride-2 convolutions leave 1×1 of 8×8
+
+
+def _field(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of one training run. Section numbers are the paper's.
+
+    Raises
+    ------
+    UsageError
+        When a value is outside its range; the message quotes it and says what is allowed.
+    """
+
+    # What is trained (section 4.3, table 4: the four rows of the ablation).
+    stage: Stage = _field("+mining", "How much of OCGAN is trained: the paper's ablation stages.")
+
+    # Images. "auto" is settled from the training images and stored in the model.
+    image_size: int | tuple[int, int] | Literal["auto"] = _field(
+        "auto", "Side, or height and width, in pixels that every image is resized to (8 to 128)."
+    )
+    channels: Literal["auto", 1, 3] = _field("auto", "1 (grey) or 3 (colour).")
+
+    # Networks (section 3.3 and 4.1). The paper prints no latent size: 16 is the authors' example
+    # for MNIST, 512 the one for CIFAR-10 (see COLOUR); ports use 288.
+    latent_size: int = _field(16, "Size d of the latent code z in (-1, 1)^d.")
+    autoencoder_width: int = _field(64, "Channels of En's first convolution; doubled twice.")
+    visual_width: int = _field(12, "Channels of D_v's first convolution; doubled twice.")
+    classifier_width: int = _field(64, "Channels of C's first convolution; doubled twice.")
+    latent_widths: tuple[int, ...] = _field(
+        (128, 64, 32, 16), "Widths of the hidden layers of D_l, before its one logit."
+    )
+
+    # Denoising auto-encoder (section 3.2). Variance 0.2, as the text says; Algorithm 1 prints
+    # N(0, I), the authors' code takes 0.2 as the standard deviation.
+    noise_variance: float = _field(0.2, "Variance of the noise n added to training images.")
+    # Authors' code adds noise when testing, the paper's text does not: none by default.
+    test_noise_variance: float = _field(0.0, "Variance of the noise added before scoring.")
+
+    # Losses (section 3.3): λ = 10 on the mean squared error, 1 and 1 on the two games.
+    reconstruction_weight: float = _field(10.0, "λ, the weight of l_MSE in the generator update.")
+
+    # Informative-negative mining (section 3.2): five gradient steps. Step size and the length of
+    # the warm-up are not printed ("once the quality of generated images is satisfactory").
+    mining_steps: int = _field(5, "Gradient steps on s per iteration; 0 leaves s as drawn.")
+    mining_step_size: float = _field(1.0, "Step size of mining, in units of the latent cube.")
+    mining_warmup: float = _field(0.2, "Share of the epochs that pass before mining starts.")
+
+    # Optimisation (section 4.1). Batch size and epochs are not printed.
+    learning_rate: float = _field(2e-4, "Adam's learning rate, for every network.")
+    adam_beta1: float = _field(0.5, "Adam's β₁, for every network.")
+    batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.")
+    epochs: int = _field(50, "Passes over the training images.")
+
+    # Held-out normal images: never trained on. No anomaly is ever seen.
+    validation_fraction: float = _field(
+        0.1, "Share of the images that chooses the checkpoint (lowest reconstruction error)."
+    )
+    calibration_fraction: float = _field(
+        0.1, "Share of the images that calibrates; more where the false-alarm rate needs more."
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def uses_latent_game(self) -> bool:
+        """Whether D_l is trained."""
+        return STAGES.index(self.stage) >= 1
+
+    @property
+    def uses_visual_game(self) -> bool:
+        """Whether D_v is trained."""
+        return STAGES.index(self.stage) >= 2
+
+    @property
+    def uses_mining(self) -> bool:
+        """Whether C is trained and negatives are mined."""
+        return STAGES.index(self.stage) >= 3
+
+    @property
+    def noise_std(self) -> float:
+        """σ of the training noise; images lie in [-1, 1]."""
+        return float(self.noise_variance**0.5)
+
+    @property
+    def mining_start(self) -> int:
+        """First epoch, counted from 0, whose generator updates see mined points."""
+        return round(self.mining_warmup * self.epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+
+
+# What each preset changes. `paper`: nothing, these are the paper's numbers.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "default": {"autoencoder_width": 32, "classifier_width": 32, "epochs": 100},
+    "fast": {"autoencoder_width": 16, "classifier_width": 16, "epochs": 40},
+}
+
+# What changes for colour images, in every preset: the authors' example for CIFAR-10.
+COLOUR: dict[str, Any] = {"latent_size": 512}
+
+
+def resolve(preset: str, settings: Mapping[str, Any], *, channels: int = 1) -> Config:
+    """Return a preset with `settings` laid over it.
+
+    Parameters
+    ----------
+    preset
+        One of `PRESETS`.
+    settings
+        Fields of `Config` to values, as from `merge`.
+    channels
+        Of the images, 1 or 3; colour changes what `COLOUR` says.
+
+    Raises
+    ------
+    UsageError
+        For an unknown preset or key (with a suggestion) or a value out of its range.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    colour = COLOUR if channels == 3 else {}
+    return Config(**(PRESETS[preset] | colour | check_settings(settings)))
+
+
+def merge(
+    *,
+    file: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Settle what the user set, flag over environment over config file, for `resolve`.
+
+    `file` is YAML, its keys fields of `Config`; of `environment`, ``OCGAN_<FIELD>`` counts.
+    """
+    layers = (read_file(file), read_environment(environment or {}), flags or {})
+    return {name: value for layer in layers for name, value in check_settings(layer).items()}
+
+
+def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `settings` with every value of its field's type; refuse unknown keys."""
+    return {name: _typed(name, value) for name, value in settings.items()}
+
+
+def read_file(path: str | Path | None) -> dict[str, Any]:
+    """Read a YAML config file: a mapping from field names of `Config` to values."""
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UsageError(f"cannot read the config file {str(path)!r}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise UsageError(f"the config file {str(path)!r} is not YAML: {line}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"the config file {str(path)!r} must be lines such as epochs: 50")
+    return {str(key): value for key, value in content.items()}
+
+
+def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Read ``OCGAN_<FIELD>`` variables; values are parsed as YAML scalars or lists."""
+    names = {f"OCGAN_{name.upper()}": name for name in FIELDS}
+    return {names[key]: yaml.safe_load(value) for key, value in environment.items() if key in names}
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+_TYPES = get_type_hints(Config)
+
+
+def field_type(name: str) -> Any:
+    """Return the annotation of a field of `Config`, resolved."""
+    return _TYPES[name]
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return `value` as the field's type (YAML's 10 is a fine float), or say what it must be."""
+    if name not in FIELDS:
+        raise unknown("setting", name, FIELDS)
+    result = _convert(value, _TYPES[name])
+    if result is None:
+        raise UsageError(f"{name} = {value!r} must be {_spell(_TYPES[name])}")
+    return result
+
+
+def _convert(value: Any, wanted: Any) -> Any:
+    """Return `value` as type `wanted`, or None if it is not one."""
+    origin = get_origin(wanted)
+    if origin in (Union, types.UnionType):
+        options = (_convert(value, option) for option in get_args(wanted))
+        return next((option for option in options if option is not None), None)
+    if origin is Literal:
+        return value if value in get_args(wanted) and not isinstance(value, bool) else None
+    if origin is tuple:
+        return _convert_tuple(value, get_args(wanted))
+    if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return value if type(value) is wanted else None
+
+
+def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    if not isinstance(value, (list, tuple)):
+        return None
+    if items[-1] is not Ellipsis and len(value) != len(items):
+        return None
+    result = tuple(_convert(item, items[0]) for item in value)
+    return None if None in result else result
+
+
+def _spell(wanted: Any) -> str:
+    """Return a type in a user's words."""
+    origin = get_origin(wanted)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_spell(option) for option in get_args(wanted))
+    if origin is Literal:
+        return " or ".join(repr(option) for option in get_args(wanted))
+    if origin is tuple:
+        return "a list of whole numbers" if Ellipsis in get_args(wanted) else "[height, width]"
+    return {int: "a whole number", float: "a number", str: "a word"}[wanted]
+
+
+def _check(config: Config) -> None:
+    """Refuse values outside their range, in one line that says what is allowed."""
+    positive = ("latent_size", "autoencoder_width", "visual_width", "classifier_width", "epochs")
+    bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
+    bounds |= {
+        "batch_size": (2, float("inf")),  # batch normalisation needs two
+        "noise_variance": (0, float("inf")),
+        "test_noise_variance": (0, float("inf")),
+        "reconstruction_weight": (0, float("inf")),
+        "mining_steps": (0, float("inf")),
+        "mining_step_size": (0, float("inf")),
+        "mining_warmup": (0, 1),
+        "learning_rate": (1e-12, 1),
+        "adam_beta1": (0, 0.999999),
+        "validation_fraction": (0.01, 0.5),
+        "calibration_fraction": (0.01, 0.5),
+    }
+    for name, (low, high) in bounds.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            upper = f" and at most {high:g}" if high < float("inf") else ""
+            raise UsageError(f"{name} = {value!r} must be at least {low:g}{upper}")
+    if config.stage not in STAGES:
+        raise unknown("stage", config.stage, STAGES)
+    if not config.latent_widths or min(config.latent_widths) < 1:
+        raise UsageError(f"latent_widths = {config.latent_widths!r} must be whole numbers from 1")
+    _check_image_size(config.image_size)
+
+
+def _check_image_size(image_size: int | tuple[int, int] | str) -> None:
+    if isinstance(image_size, str):
+        return
+    sides = (image_size,) if isinstance(image_size, int) else image_size
+    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in sides):
+        raise UsageError(
+            f"image_size = {image_size!r} must be {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side"
+        )

@@ -1,0 +1,27 @@
+"""Images from folders, archives, arrays and named data sets; nothing here imports torch."""
+
+from .decode import UnreadableImage
+from .fetch import fetch
+from .inferring import infer_rule
+from .named import NAMED
+from .opening import open_source
+from .protocols import Split, protocol_1, protocol_2
+from .reading import Images, read, read_batches
+from .rule import ImageRule
+from .source import Source
+
+__all__ = [
+    "NAMED",
+    "ImageRule",
+    "Images",
+    "Source",
+    "Split",
+    "UnreadableImage",
+    "fetch",
+    "infer_rule",
+    "open_source",
+    "protocol_1",
+    "protocol_2",
+    "read",
+    "read_batches",
+]

@@ -1,0 +1,160 @@
+"""Arrays of images, in memory or as .npy and .npz files. Shapes: N images, H W pixels, K channels.
+
+Only uint8 is taken: whether a float 1.0 is black or white depends on who wrote it, so the one
+who knows must convert, and the message says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .source import Source, make_source
+from .stores import Pixels
+
+_IMAGE_KEYS = ("X", "x", "images")
+_LABEL_KEYS = ("y", "labels")
+
+
+def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Source:
+    """Open images that lie in an array.
+
+    Parameters
+    ----------
+    images
+        (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, 0 to 255.
+    labels
+        (N,) class names or numbers.
+
+    Raises
+    ------
+    InputError
+        Any other shape or type; the message quotes both and says what to do.
+    """
+    return source_of_pixels(checked(images), labels, "array of")
+
+
+def open_array_file(path: Path) -> Source:
+    """Open a .npy file of images, or a .npz file of images and, if it has them, labels.
+
+    Images are the array ``X``, ``x`` or ``images``, or the only one besides the labels ``y`` or
+    ``labels``.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, holds pickled objects, or no images as in `open_array`.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        found = _from_npz(content, path) if isinstance(content, NpzFile) else (content, None)
+    except InputError:
+        raise
+    except Exception as error:  # damaged zip and npy headers make numpy raise almost anything
+        raise InputError(f"{path} is not a readable array file: {error}") from None
+    images, labels = found
+    return source_of_pixels(checked(images), labels, "array file of")
+
+
+def source_of_pixels(
+    pixels: NDArray[np.uint8], labels: NDArray[Any] | None, opening: str
+) -> Source:
+    """Make a source of checked (N, H, W, K) pixels, named by their numbers.
+
+    Raises
+    ------
+    InputError
+        There is not one label for each image.
+    """
+    if labels is not None and labels.shape != (len(pixels),):
+        raise InputError(
+            f"labels of shape {labels.shape} do not fit {len(pixels)} images: give one for each"
+        )
+    store = Pixels(partial(np.asarray, pixels), pixels.shape[1:])
+    names = [str(index) for index in range(len(pixels))]
+    return make_source(store, names, None if labels is None else labels.astype(np.str_), opening)
+
+
+def checked(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Check an array of images and give it as (N, H, W, K) uint8; see `open_array`."""
+    advice = _type_advice(images) or _shape_advice(images)
+    if advice:
+        raise InputError(f"array of shape {images.shape}, type {images.dtype}: {advice}")
+    pixels = cast("NDArray[np.uint8]", images)
+    return pixels[..., None] if pixels.ndim == 3 else pixels
+
+
+def _shape_advice(images: NDArray[Any]) -> str | None:
+    """Say what to do about the shape; None where it is right."""
+    match images.shape:
+        case shape if 0 in shape:
+            return "it holds no images"
+        case (_, _):
+            return (
+                "images must be (N, H, W) or (N, H, W, channels): "
+                "for one image give X[None], for flat rows X.reshape(len(X), H, W)"
+            )
+        case (_, _, 1 | 3):
+            return "this looks like one image: give X[None]"
+        case (_, _, _) | (_, _, _, 1 | 3):
+            return None
+        case (_, 1 | 3, _, _):
+            return "move the channels last: X.transpose(0, 2, 3, 1)"
+        case (_, _, _, 4):
+            return "4 channels: drop the transparency with X[..., :3]"
+    return "images must be (N, H, W), (N, H, W, 1) or (N, H, W, 3)"
+
+
+def _type_advice(images: NDArray[Any]) -> str | None:
+    """Say what to do about the type; None where it is right."""
+    match images.dtype.kind, images.dtype.itemsize:
+        case "u", 1:
+            return None
+        case "O", _:
+            return "images of mixed sizes fit no array: put them into a folder, which may mix sizes"
+        case "f", _:
+            return _float_advice(images)
+        case "b", _:
+            return "convert to 0..255 first: X.astype('uint8') * 255"
+        case "u", 2:
+            return "convert to 8 bits first: (X // 257).astype('uint8') if values reach 65535"
+        case "i" | "u", _:
+            return "values must be 0..255 as uint8: convert with X.astype('uint8')"
+    return "images must be numbers of type uint8"
+
+
+def _float_advice(images: NDArray[Any]) -> str:
+    if np.isnan(images).any():
+        return "it holds NaN: clean it, then convert to uint8, 0..255"
+    low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 1.0)
+    span = f"convert its {low:g}..{high:g} to uint8, 0..255, first"
+    if low >= 0 and high <= 1:
+        return f"{span}: (X * 255).round().astype('uint8')"
+    if low >= -1 and high <= 1:
+        return f"{span}: ((X + 1) * 127.5).round().astype('uint8')"
+    if low >= 0 and high <= 255:
+        return f"{span}: X.round().astype('uint8')"
+    return span
+
+
+def _from_npz(content: NpzFile, path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    label_key = _first(_LABEL_KEYS, content.files)
+    others = [key for key in content.files if key != label_key]
+    image_key = _first(_IMAGE_KEYS, others) or (others[0] if len(others) == 1 else None)
+    if image_key is None:
+        raise InputError(
+            f"{path} holds the arrays {', '.join(content.files) or '(none)'}: "
+            f"name the images X, and their labels y"
+        )
+    return content[image_key], (content[label_key] if label_key else None)
+
+
+def _first(wanted: Iterable[str], present: Iterable[str]) -> str | None:
+    return next((key for key in wanted if key in present), None)

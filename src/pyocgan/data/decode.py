@@ -1,0 +1,202 @@
+"""Encoded bytes to a Pillow image, and any Pillow image to grey or RGB.
+
+Only five formats are opened, recognised by their first bytes and never by their suffix, so that
+no file reaches one of Pillow's many other decoders. Sizes are (height, width), also in messages.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from ..errors import InputError
+
+LIMIT_MEGAPIXELS = 100
+
+# Called directly instead of through Image.open, whose own size check knows no height and width.
+_PLUGINS: dict[bytes, Callable[[BinaryIO], ImageFile.ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"\xff\xd8\xff": JpegImagePlugin.jpeg_factory,
+    b"BM": BmpImagePlugin.BmpImageFile,
+    b"II\x2a\x00": TiffImagePlugin.TiffImageFile,
+    b"MM\x00\x2a": TiffImagePlugin.TiffImageFile,
+    b"RIFF": WebPImagePlugin.WebPImageFile,
+}
+_ORIENTATION_TAG = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+class UnreadableImage(InputError):  # noqa: N818
+    """One image that cannot be read.
+
+    Parameters
+    ----------
+    name
+        The image, as its source names it.
+    reason
+        What is wrong, as a predicate: ``"is cut short"``.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be read: it {self.reason}"
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Give the name `name` to every `UnreadableImage` raised inside."""
+    try:
+        yield
+    except UnreadableImage as error:
+        raise UnreadableImage(name, error.reason) from None
+
+
+def unreadable(reason: str) -> UnreadableImage:
+    """Build the error for an image whose name only the caller knows (see `naming`)."""
+    return UnreadableImage("the image", reason)
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """Write a (height, width) as ``"480×640"``."""
+    return f"{size[0]}×{size[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of an image before it is decoded: (height, width) upright, Pillow's mode."""
+
+    size: tuple[int, int]
+    mode: str
+
+
+def read_header(file: BinaryIO) -> Header:
+    """Read size and mode without decoding pixels.
+
+    Raises
+    ------
+    UnreadableImage
+        The file is empty, no image, damaged, or over the size limit.
+    """
+    with _plain_errors():
+        image = _opened(file)
+        width, height = image.size
+        # Pillow would decode a whole PNG to look for EXIF that is not there; TIFF comes upright.
+        turned = "exif" in image.info and image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS
+        return Header((width, height) if turned else (height, width), image.mode)
+
+
+def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
+    """Decode the first frame and turn it upright (EXIF).
+
+    Parameters
+    ----------
+    file
+        A seekable binary file.
+    at_least
+        The caller needs no more than this many pixels a side: a large JPEG is then decoded at
+        1/2, 1/4 or 1/8 of its size, never below `at_least`, several times faster.
+
+    Raises
+    ------
+    UnreadableImage
+        The file is empty, no image, damaged, or over the size limit.
+    """
+    with _plain_errors():
+        image = _opened(file)
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+def as_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    """Convert an image of any mode to 8-bit grey (ITU-R 601 luma) or RGB.
+
+    16 bits become 8 by dividing by 257 (65535 → 255); transparency is laid on white.
+
+    Raises
+    ------
+    UnreadableImage
+        Floating-point pixels, integers outside 0..65535, or a mode that Pillow cannot convert.
+    """
+    if image.mode == "F":
+        raise unreadable("holds floating-point pixels: save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        image = _reduced_to_8_bits(image)
+    try:
+        if image.has_transparency_data:
+            image = _on_white(image)
+        return image if image.mode == mode else image.convert(mode)
+    except ValueError:
+        raise unreadable(f"has pixels of the kind {image.mode}: save it as RGB or grey") from None
+
+
+def _opened(file: BinaryIO) -> ImageFile.ImageFile:
+    start = file.read(8)
+    file.seek(0)
+    if not start:
+        raise unreadable("is empty (0 bytes)")
+    for signature, plugin in _PLUGINS.items():
+        if start.startswith(signature):
+            return _of_bearable_size(plugin(file))
+    raise unreadable("is not a PNG, JPEG, BMP, TIFF or WebP image")
+
+
+def _of_bearable_size(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
+    width, height = image.size
+    if width * height > LIMIT_MEGAPIXELS * 1_000_000:
+        size = size_text((height, width))
+        raise unreadable(f"is {size} pixels, over the limit of {LIMIT_MEGAPIXELS} megapixels")
+    return image
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn whatever Pillow raises on a damaged file into a short reason; keep its warnings in."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except UnreadableImage:
+            raise
+        except Exception as error:  # damaged bytes make decoders raise almost anything
+            raise unreadable(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).strip().partition("\n")[0]
+    if isinstance(error, EOFError) or "truncated" in said.lower():
+        return "is cut short"
+    return f"is damaged ({said or type(error).__name__})"
+
+
+def _reduced_to_8_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise unreadable("holds integers outside 0..65535: save it with 8 or 16 bits a channel")
+    rounded = (values + 128) // 257
+    return Image.fromarray(rounded.astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA"))

@@ -1,0 +1,90 @@
+"""Lists of images: a text file of ``path[,label]`` lines, or Python's list of paths."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+
+from ..errors import InputError
+from .source import Source, make_source
+from .stores import Files
+
+
+def open_list_file(path: Path) -> Source:
+    """Open a .txt, .csv or .tsv file of ``path[,label]`` lines, relative to the file's folder.
+
+    Raises
+    ------
+    InputError
+        The file is not UTF-8 text, or breaks `open_lines`' rules.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"list file {path} is not readable UTF-8 text: {error}") from None
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    return open_lines(lines, path.parent, f"list {path.name}", delimiter)
+
+
+def open_lines(
+    lines: Iterable[str], base: Path, where: str = "list", delimiter: str = ","
+) -> Source:
+    """Open the images named by ``path[,label]`` lines, such as those of standard input.
+
+    Empty lines, lines that begin with ``#`` and a first line ``path,label`` are passed over.
+
+    Parameters
+    ----------
+    lines
+        The lines.
+    base
+        The folder that relative paths start from.
+    where
+        What to call the list in messages.
+    delimiter
+        What stands between path and label.
+
+    Raises
+    ------
+    InputError
+        The list is empty, or only some lines carry a label, or a line has more than two fields.
+    """
+    rows = list(_rows(lines, where, delimiter))
+    if not rows:
+        raise InputError(f"{where} names no images: one path per line is expected")
+    names = [name for name, _ in rows]
+    labels = [label for _, label in rows if label]
+    if labels and len(labels) < len(rows):
+        raise InputError(
+            f"{where} gives a label to {len(labels)} of {len(rows)} images: label all or none"
+        )
+    store = Files([base / name for name in names])
+    return make_source(store, names, labels or None, f"{where} of")
+
+
+def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
+    """Open a Python list of image files.
+
+    Raises
+    ------
+    InputError
+        The list is empty.
+    """
+    if not paths:
+        raise InputError("the list of images is empty")
+    files = [Path(path) for path in paths]
+    return make_source(Files(files), [str(path) for path in files], None, "list of")
+
+
+def _rows(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[str, str]]:
+    for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1):
+        fields = [field.strip() for field in row]
+        if not any(fields) or fields[0].startswith("#"):
+            continue
+        if number == 1 and fields in (["path"], ["path", "label"]):
+            continue
+        if len(fields) > 2 or not fields[0]:
+            raise InputError(f"{where}, line {number}: {row!r} is not path{delimiter}label")
+        yield fields[0], (fields[1] if len(fields) == 2 else "")

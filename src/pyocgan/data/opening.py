@@ -1,0 +1,127 @@
+"""Whatever the user names, opened by the reader that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, unknown
+from .arrays import open_array, open_array_file
+from .cifar import open_cifar
+from .folder import open_folder, open_image
+from .idx import has_idx_parts, is_idx_name, open_idx, open_idx_folder
+from .listing import open_list_file, open_paths
+from .named import NAMED, find_named, named_folder, named_in_folder
+from .source import Source
+from .tree import PARTS, SUFFIXES
+from .zipped import open_zip
+
+PathText = str | PathLike[str]
+SPLITS = (*PARTS, "all")
+
+_BY_SUFFIX: dict[str, Callable[[Path], Source]] = {
+    ".npy": open_array_file,
+    ".npz": open_array_file,
+    ".txt": open_list_file,
+    ".csv": open_list_file,
+    ".tsv": open_list_file,
+    **dict.fromkeys(SUFFIXES, open_image),
+}
+
+
+def open_source(
+    source: Source | PathText | NDArray[Any] | Sequence[PathText],
+    *,
+    split: Literal["train", "test", "all"] = "train",
+    data_root: PathText | None = None,
+) -> Source:
+    """Open images, wherever they are; nothing is decoded yet.
+
+    Parameters
+    ----------
+    source
+        A folder (one folder per class, or train and test, where it has them), a zip file of the
+        same, an image, a list file (.txt, .csv, .tsv), a .npy or .npz file, an IDX file,
+        CIFAR-10's tar file; the name of a data set (see `NAMED`), unless such a path exists; a
+        (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255; a list of paths; a `Source`.
+    split
+        The part to open of a source that is divided into train and test; others are opened whole.
+    data_root
+        Where named data sets lie, each in a folder of its name; by default $OCGAN_DATA_ROOT or the
+        user's cache.
+
+    Raises
+    ------
+    InputError
+        There is nothing to read; the message quotes what came in.
+    UsageError
+        `split` is none of the three.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    match source:
+        case Source():
+            return source
+        case np.ndarray():
+            return open_array(source)
+        case str() | PathLike():
+            return _open_path_or_name(source, split, data_root)
+        case list() | tuple() if all(isinstance(item, str | PathLike) for item in source):
+            return open_paths(source)
+    raise InputError(
+        f"images cannot be read from a {type(source).__name__}: "
+        "give a path, a list of paths, or a uint8 numpy array (N, H, W) or (N, H, W, channels)"
+    )
+
+
+def _open_path_or_name(given: PathText, split: str, data_root: PathText | None) -> Source:
+    path = Path(given).expanduser()
+    data_set = find_named(str(given))
+    if path.is_dir():
+        return _open_any_folder(path, split)
+    if path.exists():
+        return _open_file(path, split)
+    if data_set is not None:
+        return data_set.open(named_folder(data_set, data_root), split)
+    close = get_close_matches(str(given), NAMED, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise InputError(
+        f"{str(given)!r} is no file, no folder and no data set{hint}; data sets: {', '.join(NAMED)}"
+    )
+
+
+def _open_any_folder(folder: Path, split: str) -> Source:
+    data_set = named_in_folder(folder)
+    if data_set is not None:
+        return data_set.open(folder, split)
+    if has_idx_parts(folder):
+        return open_idx_folder(folder, split)
+    if (folder / "batches.meta").is_file():
+        return open_cifar(folder, split)
+    return open_folder(folder, split)
+
+
+def _open_file(path: Path, split: str) -> Source:
+    suffix = path.suffix.lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix](path)
+    if is_idx_name(path.name):
+        return open_idx(path)
+    if suffix == ".zip":
+        return open_zip(path, split)
+    if path.name.lower().endswith((".tar", ".tar.gz", ".tgz")):
+        return open_cifar(path, split)
+    raise InputError(
+        f"{path} is of an unknown kind: images, zip files, lists ({', '.join(_listed())}), "
+        "IDX files and CIFAR-10's tar file can be read"
+    )
+
+
+def _listed() -> list[str]:
+    return [suffix for suffix in _BY_SUFFIX if suffix not in SUFFIXES]

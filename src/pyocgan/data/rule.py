@@ -1,0 +1,129 @@
+"""How an image becomes what the networks see. Shapes: N images, H W pixels, K channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import UsageError
+from .decode import as_mode, size_text
+
+SMALLEST_SIDE, LARGEST_SIDE = 8, 128
+
+# Decoding a large JPEG at a fraction of its size, but at 4 times the size wanted or more, changes
+# a resized pixel by at most 1/255.
+_DRAFT_MARGIN = 4
+
+
+@dataclass(frozen=True)
+class ImageRule:
+    """How any image becomes the array that the networks see; stored in the model.
+
+    The whole image is resized to H×W without keeping its aspect ratio, by Pillow's bilinear
+    filter, which averages over the area (antialiases) when it shrinks. Channels are converted
+    before that.
+
+    Parameters
+    ----------
+    image_size
+        (H, W), each 8 to 128 pixels.
+    channels
+        1 (grey, ITU-R 601 luma) or 3 (RGB).
+
+    Raises
+    ------
+    UsageError
+        A side or a number of channels out of its range.
+    """
+
+    image_size: tuple[int, int]
+    channels: int
+
+    def __post_init__(self) -> None:
+        if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.image_size):
+            raise UsageError(
+                f"image size {size_text(self.image_size)} is out of range: "
+                f"each side must be {SMALLEST_SIDE} to {LARGEST_SIDE} pixels"
+            )
+        if self.channels not in (1, 3):
+            raise UsageError(f"channels {self.channels!r} is not possible: 1 (grey) or 3 (RGB)")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, K) of one image."""
+        return (*self.image_size, self.channels)
+
+    @property
+    def enough_pixels(self) -> int:
+        """Pixels a side above which decoding a larger image changes nothing that matters."""
+        return _DRAFT_MARGIN * max(self.image_size)
+
+    def describe(self) -> str:
+        """Say the rule in one line."""
+        size = size_text(self.image_size)
+        channels = "1 channel (ITU-R 601 luma)" if self.channels == 1 else "3 channels (RGB)"
+        return f"resized to {size} (Pillow bilinear, antialiased), {channels}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the rule as plain JSON values."""
+        return {"image_size": list(self.image_size), "channels": self.channels}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageRule:
+        """Rebuild the rule from `to_dict`'s values."""
+        height, width = values["image_size"]
+        return cls((int(height), int(width)), int(values["channels"]))
+
+    def apply(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Convert and resize one decoded image: the only place where that happens.
+
+        Parameters
+        ----------
+        image
+            A Pillow image of any size and mode, upright.
+
+        Returns
+        -------
+        (H, W, K) uint8, 0 to 255.
+
+        Raises
+        ------
+        UnreadableImage
+            The image's mode has no 8-bit meaning (floating point).
+        """
+        height, width = self.image_size
+        converted = as_mode(image, "L" if self.channels == 1 else "RGB")
+        if converted.size != (width, height):
+            converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(converted).reshape(self.shape)
+
+    def apply_array(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Convert and resize images that lie in one array.
+
+        Parameters
+        ----------
+        images
+            (N, H', W') or (N, H', W', 1 or 3) uint8, 0 to 255; see `open_source` for a check.
+
+        Returns
+        -------
+        (N, H, W, K) uint8, 0 to 255; the array itself where there is nothing to do.
+        """
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.shape[1:] == self.shape:
+            return images
+        result = np.empty((len(images), *self.shape), np.uint8)
+        for index, pixels in enumerate(images):
+            result[index] = self.apply(picture(pixels))
+        return result
+
+
+def picture(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Wrap (H, W, 1 or 3) uint8 pixels as a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -1,0 +1,170 @@
+"""A source of images: names, labels where known, and pixels only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from ..errors import UsageError, unknown
+from .decode import Header, naming
+from .stores import Store
+from .tree import natural_key
+
+_LISTED_CLASSES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images by index, nothing decoded until asked; can be pickled. Made by `open_source`.
+
+    Parameters
+    ----------
+    description
+        One line about what was recognised: "folder of 360 images in 3 classes (crack, dent, good)".
+    names
+        N names, each unique enough to find the image again.
+    labels
+        (N,) class names, or None where no classes are known.
+    classes
+        All class names; the index is the official class number for named data sets.
+    store
+        Where the images lie.
+    rows
+        (N,) the index of each image in the store.
+    """
+
+    description: str
+    names: tuple[str, ...]
+    labels: NDArray[np.str_] | None
+    classes: tuple[str, ...]
+    store: Store = field(repr=False)
+    rows: NDArray[np.intp] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def header(self, index: int) -> Header:
+        """Give size and mode of one image without decoding it."""
+        with naming(self.names[index]):
+            return self.store.header(int(self.rows[index]))
+
+    def image(self, index: int, at_least: int | None = None) -> Image.Image:
+        """Decode one image and turn it upright.
+
+        Parameters
+        ----------
+        index
+            0 to N − 1.
+        at_least
+            Pixels a side that are enough for the caller; makes large JPEGs cheaper.
+
+        Raises
+        ------
+        UnreadableImage
+            The image is missing, damaged, no image, or too large.
+        """
+        with naming(self.names[index]):
+            return self.store.image(int(self.rows[index]), at_least)
+
+    def subset(self, indices: ArrayLike) -> Source:
+        """Keep the images at `indices` (integers, any order, or a mask), and all class names."""
+        kept = np.arange(len(self))[np.asarray(indices, dtype=_index_type(indices))]
+        return replace(
+            self,
+            description=f"{count_text(len(kept))} from {self.description}",
+            names=tuple(self.names[index] for index in kept),
+            labels=None if self.labels is None else self.labels[kept],
+            rows=self.rows[kept],
+        )
+
+    def of_class(self, normal_class: str | int) -> Source:
+        """Keep the images of one class, named or numbered as in `class_name`."""
+        name = self.class_name(normal_class)
+        kept = self.subset(self._labels() == name)
+        count = count_text(len(kept))
+        return replace(kept, description=f"{count} of class {name} from {self.description}")
+
+    def is_novel(self, normal_class: str | int) -> NDArray[np.bool_]:
+        """Say of each image whether it is of another class than the normal one: (N,) bool."""
+        novel: NDArray[np.bool_] = self._labels() != self.class_name(normal_class)
+        return novel
+
+    def class_name(self, normal_class: str | int) -> str:
+        """Resolve a class given by name or, where no class is named by a number, by number.
+
+        Raises
+        ------
+        UsageError
+            There is no such class, or the images have no labels.
+        """
+        self._labels()
+        given = str(normal_class)
+        if given in self.classes:
+            return given
+        numbered = given.isdecimal() and not any(name.isdecimal() for name in self.classes)
+        if numbered and int(given) < len(self.classes):
+            return self.classes[int(given)]
+        raise unknown("class", given, self.classes)
+
+    def _labels(self) -> NDArray[np.str_]:
+        if self.labels is None:
+            raise UsageError(
+                f"the {self.description} names no classes: "
+                "put each class into a folder of its own, or give labels"
+            )
+        return self.labels
+
+
+def make_source(
+    store: Store,
+    names: Sequence[str],
+    labels: Sequence[str] | NDArray[np.str_] | None,
+    opening: str,
+    classes: Sequence[str] | None = None,
+) -> Source:
+    """Build the source of all images of a store, and its description.
+
+    Parameters
+    ----------
+    store, names, labels
+        As in `Source`.
+    opening
+        First words of the description, before the number of images: ``"folder of"``.
+    classes
+        Class names in their official order; by default those that occur, in natural order.
+    """
+    labels = None if labels is None else np.asarray(labels, dtype=np.str_)
+    if classes is None:
+        present = () if labels is None else np.unique(labels).tolist()
+        classes = sorted(present, key=natural_key)
+    description = f"{opening} {count_text(len(names))}{_classes_text(classes)}"
+    rows = np.arange(len(names))
+    return Source(description, tuple(names), labels, tuple(classes), store, rows)
+
+
+def retitled(source: Source, opening: str, classes: Sequence[str]) -> Source:
+    """Describe a source by other first words, with its classes in their official order."""
+    description = f"{opening} {count_text(len(source))}{_classes_text(classes)}"
+    return replace(source, description=description, classes=tuple(classes))
+
+
+def count_text(count: int) -> str:
+    """Write a number of images: ``"1 image"``, ``"60,000 images"``."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _classes_text(classes: Sequence[str]) -> str:
+    if not classes:
+        return ""
+    more = ", …" if len(classes) > _LISTED_CLASSES else ""
+    listed = ", ".join(classes[:_LISTED_CLASSES]) + more
+    return f" in {len(classes)} class{'' if len(classes) == 1 else 'es'} ({listed})"
+
+
+def _index_type(indices: ArrayLike) -> type[np.bool_] | type[np.intp]:
+    """Keep a mask a mask; an empty list, which numpy takes for floats, becomes integers."""
+    return np.bool_ if np.asarray(indices).dtype == np.bool_ else np.intp

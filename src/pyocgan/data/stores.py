@@ -1,0 +1,128 @@
+"""Where encoded images or pixels lie: files, members of a zip file, one array.
+
+A store counts its images from 0 and knows neither names nor labels. Stores can be pickled: what
+is open or loaded stays behind, and every process opens or loads it again when it first needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .decode import Header, decode, read_header, unreadable
+from .rule import picture
+
+
+class Store(Protocol):
+    """What a `Source` needs of the place where its images lie."""
+
+    def header(self, index: int) -> Header:
+        """Give size and mode of one image without decoding it."""
+
+    def image(self, index: int, at_least: int | None = None) -> Image.Image:
+        """Decode one image, upright; see `decode` for `at_least`."""
+
+
+class Encoded(ABC):
+    """Images that must be decoded; the children say how to open one of them."""
+
+    @abstractmethod
+    def open(self, index: int) -> BinaryIO:
+        """Open the bytes of one image; raise `UnreadableImage` where that fails."""
+
+    def header(self, index: int) -> Header:
+        """Give size and mode of one image without decoding it."""
+        with self.open(index) as file:
+            return read_header(file)
+
+    def image(self, index: int, at_least: int | None = None) -> Image.Image:
+        """Decode one image, upright."""
+        with self.open(index) as file:
+            return decode(file, at_least)
+
+
+class Files(Encoded):
+    """Image files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+
+    def open(self, index: int) -> BinaryIO:
+        """Open one file."""
+        try:
+            return self.paths[index].open("rb")
+        except FileNotFoundError:
+            raise unreadable("does not exist") from None
+        except OSError as error:
+            raise unreadable(f"cannot be opened ({error.strerror})") from None
+
+
+class ZipMembers(Encoded):
+    """Members of a zip file."""
+
+    def __init__(self, path: Path, members: Sequence[str]) -> None:
+        self.path = path
+        self.members = tuple(members)
+        self._opened: tuple[int, zipfile.ZipFile] | None = None
+
+    def open(self, index: int) -> BinaryIO:
+        """Read the bytes of one member."""
+        try:
+            return BytesIO(self._archive().read(self.members[index]))
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            raise unreadable("is damaged inside the zip file") from None
+        except (RuntimeError, OSError) as error:  # encrypted, rare compression, taken away
+            raise unreadable(f"cannot be unpacked ({error})") from None
+
+    def _archive(self) -> zipfile.ZipFile:
+        # A forked process shares its parent's file position, so it opens the file again.
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), zipfile.ZipFile(self.path))
+        return self._opened[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+
+class Pixels:
+    """Images of one size in one array, loaded when the first of them is asked for.
+
+    Parameters
+    ----------
+    load
+        Gives the (N, H, W, 1 or 3) uint8 array; must be picklable (a `functools.partial`).
+    shape
+        (H, W, 1 or 3) of one image, known beforehand.
+    """
+
+    def __init__(self, load: Callable[[], NDArray[np.uint8]], shape: tuple[int, ...]) -> None:
+        self._load = load
+        height, width, channels = shape
+        self._header = Header((height, width), "L" if channels == 1 else "RGB")
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """All pixels, (N, H, W, 1 or 3)."""
+        return self._load()
+
+    def header(self, index: int) -> Header:
+        """Give size and mode, the same for every image."""
+        return self._header
+
+    def image(self, index: int, at_least: int | None = None) -> Image.Image:
+        """Give one image; `at_least` means nothing here."""
+        return picture(self.pixels[index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "pixels"}

@@ -1,0 +1,104 @@
+"""What the paths of images say: which are images, their order, their classes, train and test.
+
+Shared by folders and zip files; knows paths as text with forward slashes and opens nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+PARTS = ("train", "test")
+
+# COIL-100 and COIL-20: obj<class>__<angle>.png
+_COIL_NAME = re.compile(r"obj(\d+)__\d+\.png", re.IGNORECASE)
+_NUMBER = re.compile(r"(\d+)")
+
+
+def is_image_name(path: str) -> bool:
+    """Tell image files from others by suffix; hidden ones and macOS's doubles are none."""
+    parts = PurePosixPath(path).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and PurePosixPath(path).suffix.lower() in SUFFIXES
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key under which ``img2`` comes before ``img10``."""
+    words = _NUMBER.split(text)  # every second one is a number
+    numbered = [(int(w), "") if i % 2 else (0, w.casefold()) for i, w in enumerate(words)]
+    return numbered, text
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The images of a folder or zip file, in natural order.
+
+    Parameters
+    ----------
+    paths
+        The images that belong to the part asked for.
+    labels
+        A class name for each, or None where the paths name no classes.
+    part
+        ``"train"`` or ``"test"`` where the tree has such parts and one was asked for.
+    """
+
+    paths: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    part: str | None
+
+
+def arrange(paths: Iterable[str], split: str) -> Tree:
+    """Read classes and parts off relative paths.
+
+    ``train/`` and ``test/`` at the top are parts, and what lies beside them (masks, say) is left
+    out. The first folder below names the class, if every image lies in one.
+
+    Parameters
+    ----------
+    paths
+        Paths relative to the folder or zip file; files that are no images are dropped.
+    split
+        ``"train"``, ``"test"`` or ``"all"``; without meaning for a tree that has no parts.
+    """
+    images = sorted(filter(is_image_name, paths), key=natural_key)
+    if not _has_parts(images):
+        return Tree(tuple(images), _labels(images), part=None)
+    wanted = PARTS if split == "all" else (split,)
+    kept = [path for path in images if _top(path) in wanted]
+    below = [path.partition("/")[2] for path in kept]
+    return Tree(tuple(kept), _labels(below), part=None if split == "all" else split)
+
+
+def without_wrapper(paths: Sequence[str]) -> tuple[str, list[str]]:
+    """Split off the one folder in which packing tools put everything, if nothing lies beside it.
+
+    A folder that holds images itself is a class and stays.
+    """
+    tops = {_top(path) for path in paths}
+    if len(tops) != 1 or tops.issubset(PARTS) or any(path.count("/") < 2 for path in paths):
+        return "", list(paths)
+    wrapper = f"{tops.pop()}/"
+    return wrapper, [path.removeprefix(wrapper) for path in paths]
+
+
+def _has_parts(paths: Sequence[str]) -> bool:
+    """Both parts at the top, or nothing but one of them."""
+    tops = {_top(path) for path in paths}
+    return bool(tops) and (tops.issuperset(PARTS) or tops.issubset(PARTS))
+
+
+def _labels(paths: Sequence[str]) -> tuple[str, ...] | None:
+    turntable = [_COIL_NAME.fullmatch(PurePosixPath(path).name) for path in paths]
+    if all(turntable):
+        return tuple(match[1] for match in turntable if match)
+    tops = [_top(path) for path in paths]
+    return None if "" in tops else tuple(tops)
+
+
+def _top(path: str) -> str:
+    """First folder of a path, "" for a file that lies in none."""
+    return path.partition("/")[0] if "/" in path else ""

@@ -1,0 +1,347 @@
+"""`NoveltyDetector`: fit on images of one class, then ask of new images whether they belong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors.torch as safetensors
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from . import model_folder, scoring
+from .calibration import Calibration, Split, check_fpr, split_counts
+from .config import Config, check_settings, resolve
+from .data import ImageRule, Images, Source, infer_rule, open_source, read, read_batches
+from .images import to_pixels
+from .networks import Networks
+from .training import Progress, Record, Training
+
+ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
+
+CALIBRATION = "calibration/scores"  # among the tensors of a saved model
+READ_AT_ONCE = 1024  # images of a folder held in memory while scoring
+
+
+class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+    """OCGAN as a scikit-learn estimator.
+
+    Wherever images are asked for (`X`): a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a
+    folder, zip or list file; the name of a data set; or a list of paths. Files of any size are
+    resized as `rule_` says.
+
+    Parameters
+    ----------
+    preset
+        ``"paper"``: the numbers of the paper. ``"default"``, ``"fast"``: narrower networks.
+    settings
+        Fields of `pyocgan.config.Config` that differ from the preset, such as
+        ``{"epochs": 20, "stage": "ae"}``.
+    fpr
+        False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
+        called novel. Needs 1/fpr − 1 held-out images.
+    random_state
+        Seed of weights, noise, order and the choice of held-out images. The same seed gives the
+        same numbers on the same kind of CPU.
+    device, precision
+        ``"auto"``, or a device and precision of Lightning Fabric.
+    skip_unreadable
+        Leave out files that cannot be read, and list them in `skipped_`, instead of raising.
+
+    Attributes
+    ----------
+    config_ : Config
+        Every setting, with image size and channels settled.
+    rule_ : ImageRule
+        How an image of any size becomes what the networks see.
+    networks_ : Networks
+        Of the epoch with the lowest validation error.
+    calibration_ : Calibration
+        Scores of held-out normal images.
+    threshold_, offset_ : float
+        The novelty score above which an image is novel; its negative, as scikit-learn names it.
+    split_ : Split
+        How many images trained, validated and calibrated.
+    history_ : tuple of Record
+        One record an epoch.
+    best_epoch_ : int
+        Epoch of the networks, from 1.
+    notes_, skipped_ : tuple
+        What was inferred about the images; (name, reason) of files left out.
+    fingerprint_ : str
+        SHA-256 of the images it was fitted on.
+    about_ : dict
+        What `save` was told about a model that was loaded.
+    """
+
+    def __init__(
+        self,
+        preset: str = "default",
+        *,
+        settings: Mapping[str, Any] | None = None,
+        fpr: float = 0.01,
+        random_state: int = 0,
+        device: str = "auto",
+        precision: str = "auto",
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.preset = preset
+        self.settings = settings
+        self.fpr = fpr
+        self.random_state = random_state
+        self.device = device
+        self.precision = precision
+        self.skip_unreadable = skip_unreadable
+
+    # ---- fitting -------------------------------------------------------------------------------
+
+    def fit(self, X: ImageSource, y: object = None) -> Self:
+        """Learn the class that all of `X` belongs to. `y` is ignored.
+
+        Raises
+        ------
+        InputError
+            Unreadable or wrong images, or too few to calibrate at `fpr`.
+        UsageError
+            A setting that does not exist or is out of its range.
+        """
+        for _ in self.iter_fit(X):
+            pass
+        return self
+
+    def iter_fit(
+        self, X: ImageSource, *, checkpoint: Path | None = None, checkpoint_seconds: float = 30.0
+    ) -> Generator[Progress, None, None]:
+        """Do what `fit` does, yielding a `Progress` before the first and after every iteration.
+
+        With `checkpoint`, a file, training goes on from there if it exists, and is saved there
+        every `checkpoint_seconds` and when the generator is closed.
+        """
+        prepared = self._prepare(X)
+        self.__dict__.pop("calibration_", None)  # fitted again only when it ends well
+        self.config_, self.rule_, self.split_ = prepared.config, prepared.rule, prepared.split
+        self.notes_, self.skipped_ = prepared.notes, prepared.skipped
+        self.fingerprint_ = prepared.fingerprint
+        self.about_: dict[str, Any] = {}
+        training = Training(
+            prepared.config,
+            prepared.train,
+            prepared.validation,
+            seed=self.random_state,
+            device=self.device,
+            precision=self.precision,
+        )
+        if checkpoint is None:
+            yield training.progress()
+            yield from training.run()
+        else:
+            identity = self._identity(prepared, training)
+            if checkpoint.exists():
+                training.load(checkpoint, identity)
+            yield training.progress()
+            yield from training.run_with_checkpoints(checkpoint, identity, checkpoint_seconds)
+        self._finish(prepared, training)
+
+    def _prepare(self, X: ImageSource) -> _Prepared:
+        """Read the images, settle what is "auto", and share the images out."""
+        check_fpr(self.fpr)
+        wanted = resolve(self.preset, self.settings or {})
+        source = as_source(X)
+        rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
+        config = resolve(self.preset, self.settings or {}, channels=rule.channels)
+        config = replace(config, **rule.to_dict())  # "auto" no more
+        images = read(source, rule, skip_unreadable=self.skip_unreadable)
+        split = split_counts(
+            len(images),
+            validation=config.validation_fraction,
+            calibration=config.calibration_fraction,
+            fpr=self.fpr,
+        )
+        order = np.random.default_rng([self.random_state, len(images)]).permutation(len(images))
+        parts = np.split(images.pixels[order], np.cumsum([split.train, split.validation]))
+        return _Prepared(config, rule, notes, images.skipped, split, images.fingerprint(), *parts)
+
+    def _identity(self, prepared: _Prepared, training: Training) -> str:
+        """Name images and settings, so that a checkpoint is not mistaken for another's."""
+        parts = (
+            prepared.config.to_dict(),
+            prepared.fingerprint,
+            asdict(prepared.split),
+            self.random_state,
+            training.precision,
+        )
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _finish(self, prepared: _Prepared, training: Training) -> None:
+        self.networks_ = training.best_networks()
+        self.history_ = training.progress().history
+        self.best_epoch_, self.seconds_ = training.best_epoch, training.seconds
+        scores = scoring.novelty_scores(self.networks_, prepared.calibration, self.config_)
+        self._calibrate(Calibration.of(scores))
+
+    def _calibrate(self, calibration: Calibration) -> None:
+        self.calibration_ = calibration
+        self.threshold_ = calibration.threshold(self.fpr)
+        self.offset_ = -self.threshold_
+
+    # ---- asking --------------------------------------------------------------------------------
+
+    def novelty_scores(self, X: ImageSource) -> NDArray[np.float64]:
+        """Return the reconstruction error of each image: (N,) float64, larger = more novel."""
+        return np.concatenate([scores for _, scores in self.score_batches(X)])
+
+    def score_batches(self, X: ImageSource) -> Iterator[tuple[Images, NDArray[np.float64]]]:
+        """Yield images and their novelty scores, a bounded number at a time, in order."""
+        for images in self._read(X):
+            yield images, scoring.novelty_scores(self.networks_, images.pixels, self.config_)
+
+    def p_values(self, X: ImageSource) -> NDArray[np.float64]:
+        """Return conformal p-values: (N,) in (0, 1]; small = novel.
+
+        At most a share α of normal images has a p-value of α or less.
+        """
+        return self.calibrated().p_values(self.novelty_scores(X))
+
+    def is_novel(self, X: ImageSource) -> NDArray[np.bool_]:
+        """Say of each image whether it is novel, at the false-alarm rate `fpr`: (N,) bool."""
+        result: NDArray[np.bool_] = self.novelty_scores(X) > self.threshold_
+        return result
+
+    def score_samples(self, X: ImageSource) -> NDArray[np.float64]:
+        """Return the negative novelty score, scikit-learn's sign: larger = more normal."""
+        return -self.novelty_scores(X)
+
+    def decision_function(self, X: ImageSource) -> NDArray[np.float64]:
+        """Return `score_samples` minus `offset_`: negative = novel."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ImageSource) -> NDArray[np.int64]:
+        """Return −1 for novel images and 1 for normal ones, as scikit-learn does: (N,) int."""
+        return np.where(self.is_novel(X), -1, 1)
+
+    # ---- looking -------------------------------------------------------------------------------
+
+    def heatmap(self, X: ImageSource) -> NDArray[np.float32]:
+        """Return the squared error of each pixel: (N, H, W), H and W as in `rule_`, in [0, 4]."""
+        return np.concatenate(
+            [scoring.heatmaps(self.networks_, i.pixels, self.config_) for i in self._read(X)]
+        )
+
+    def reconstruct(self, X: ImageSource) -> NDArray[np.uint8]:
+        """Return De(En(x)) as images: uint8 (N, H, W, K)."""
+        return np.concatenate(
+            [
+                to_pixels(x_hat)
+                for images in self._read(X)
+                for _, x_hat in scoring.reconstructions(self.networks_, images.pixels, self.config_)
+            ]
+        )
+
+    def generate(self, n: int, *, random_state: int = 0) -> NDArray[np.uint8]:
+        """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K)."""
+        check_is_fitted(self)
+        d = self.config_.latent_size
+        s = np.random.default_rng(random_state).uniform(-1, 1, (n, d)).astype(np.float32)
+        return self.decode(s)
+
+    def decode(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return De(s) for points s of the latent cube, (n, d) in (-1, 1): uint8 (n, H, W, K)."""
+        check_is_fitted(self)
+        return to_pixels(scoring.decode(self.networks_, s))
+
+    # ---- keeping -------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path, *, about: Mapping[str, Any] | None = None) -> None:
+        """Write the model to a folder (safetensors and JSON), atomically.
+
+        `about` is kept beside it: where the images came from, which command made it.
+        """
+        check_is_fitted(self)
+        description = {
+            "parameters": self.get_params(),
+            "config": self.config_.to_dict(),
+            "image_rule": self.rule_.to_dict(),
+            "split": asdict(self.split_),
+            "best_epoch": self.best_epoch_,
+            "seconds": self.seconds_,
+            "fingerprint": self.fingerprint_,
+            "notes": list(self.notes_),
+            "skipped": [list(entry) for entry in self.skipped_],
+            "history": [asdict(record) for record in self.history_],
+            "about": dict(about or {}),
+        }
+        tensors = {k: v.cpu().contiguous() for k, v in self.networks_.state_dict().items()}
+        tensors[CALIBRATION] = torch.from_numpy(self.calibrated().scores)
+        model_folder.write(Path(folder), safetensors.save(tensors), description)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu") -> Self:
+        """Read a model from a folder that `save` wrote.
+
+        Raises
+        ------
+        ModelError
+            Not a model, damaged, or written by a newer version.
+        """
+        folder = Path(folder)
+        content = model_folder.read_description(folder)
+        with model_folder.understanding(folder):
+            tensors = safetensors.load(model_folder.read_weights(folder, content))
+            detector = cls(**content["parameters"])
+            detector._restore(content, tensors)
+        detector.networks_.to(device)
+        return detector
+
+    def _restore(self, content: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.config_ = Config(**check_settings(content["config"]))
+        self.rule_ = ImageRule.from_dict(content["image_rule"])
+        self.split_ = Split(**content["split"])
+        self.best_epoch_, self.seconds_ = content["best_epoch"], content["seconds"]
+        self.fingerprint_, self.about_ = content["fingerprint"], content["about"]
+        self.notes_ = tuple(content["notes"])
+        self.skipped_ = tuple((name, reason) for name, reason in content["skipped"])
+        self.history_ = tuple(Record(**record) for record in content["history"])
+        calibration = Calibration.of(tensors.pop(CALIBRATION).numpy())
+        self.networks_ = Networks(self.config_, self.rule_.channels, self.rule_.image_size)
+        self.networks_.load_state_dict(tensors)
+        self._calibrate(calibration)
+
+    def calibrated(self) -> Calibration:
+        """Return `calibration_`, or raise scikit-learn's NotFittedError."""
+        check_is_fitted(self)
+        return self.calibration_
+
+    def _read(self, X: ImageSource) -> Iterator[Images]:
+        check_is_fitted(self)
+        yield from read_batches(
+            as_source(X), self.rule_, READ_AT_ONCE, skip_unreadable=self.skip_unreadable
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "calibration_")
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    config: Config
+    rule: ImageRule
+    notes: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    split: Split
+    fingerprint: str
+    train: NDArray[np.uint8]
+    validation: NDArray[np.uint8]
+    calibration: NDArray[np.uint8]
+
+
+def as_source(X: ImageSource) -> Source:
+    """Return images in any form that the detector takes as a `Source`."""
+    return X if isinstance(X, Source) else open_source(X, split="all")

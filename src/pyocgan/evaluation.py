@@ -1,0 +1,84 @@
+"""How well scores tell novel images from normal ones. Scores: larger = more novel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one method on one test set; novel images are the positives."""
+
+    n_normal: int
+    n_novel: int
+    auroc: float
+    aupr: float  # average precision
+    fpr_at_95_tpr: float  # share of normal images above the score that catches 95 % of novel ones
+    auroc_by_class: dict[str, float]  # normal images against each other class alone
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+
+def evaluate(
+    scores: NDArray[np.float64],
+    is_novel: NDArray[np.bool_],
+    labels: NDArray[np.str_] | None = None,
+    classes: Sequence[str] = (),
+) -> Evaluation:
+    """Measure scores against the truth.
+
+    Parameters
+    ----------
+    scores
+        (N,), larger = more novel.
+    is_novel
+        (N,) bool.
+    labels, classes
+        (N,) class names and their order, for `Evaluation.auroc_by_class`.
+
+    Raises
+    ------
+    InputError
+        When all images are normal, or all novel: there is nothing to tell apart.
+    """
+    n_novel = int(is_novel.sum())
+    n_normal = len(is_novel) - n_novel
+    if not n_normal or not n_novel:
+        raise InputError(
+            f"a test needs normal and novel images, got {n_normal} normal and {n_novel} novel"
+        )
+    false_alarms, hits, _ = roc_curve(is_novel, scores, drop_intermediate=False)
+    return Evaluation(
+        n_normal=n_normal,
+        n_novel=n_novel,
+        auroc=float(roc_auc_score(is_novel, scores)),
+        aupr=float(average_precision_score(is_novel, scores)),
+        fpr_at_95_tpr=float(false_alarms[hits >= 0.95].min()),
+        auroc_by_class=_auroc_by_class(scores, is_novel, labels, classes),
+    )
+
+
+def _auroc_by_class(
+    scores: NDArray[np.float64],
+    is_novel: NDArray[np.bool_],
+    labels: NDArray[np.str_] | None,
+    classes: Sequence[str],
+) -> dict[str, float]:
+    if labels is None:
+        return {}
+    novel_classes = [c for c in classes if (is_novel & (labels == c)).any()]
+    return {
+        c: float(roc_auc_score(is_novel[chosen], scores[chosen]))
+        for c in novel_classes
+        for chosen in (~is_novel | (labels == c),)
+    }

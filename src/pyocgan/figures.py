@@ -1,0 +1,394 @@
+"""Arrays in, pictures out: the figures of the reports. No torch, no pyplot, no files.
+
+Shape letters: H W pixels, K channels (1 or 3). Images are uint8, 0 … 255. Lengths called ``cell``,
+``gap`` and ``width`` are in CSS pixels; pictures hold ``DENSITY`` pixels for each of them.
+
+Every figure is drawn for a `Style` (light or dark paper) and a width (a page or a phone), so that
+a page can show the variant that fits its reader. The font is the one matplotlib carries, and no
+date goes into a PNG: the same arrays give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Images = NDArray[np.uint8]
+Style = Mapping[str, str]
+
+DENSITY = 2
+WIDE, NARROW = 790, 350  # CSS pixels: a page's text column, a phone
+_DPI = 100 * DENSITY  # one inch of a chart is 100 CSS pixels, one point 1.39
+
+# Blue and orange stay apart for colour-blind readers. Text colours (ink, muted, accent, other)
+# have a contrast of at least 4.5 with their paper.
+STYLES: dict[str, Style] = {
+    "light": {
+        "paper": "#ffffff",
+        "ink": "#1b1f24",
+        "muted": "#59626d",
+        "rule": "#d9dee4",
+        "tint": "#e6effa",
+        "accent": "#1f5fae",
+        "other": "#a84c06",
+    },
+    "dark": {
+        "paper": "#15181c",
+        "ink": "#e7eaee",
+        "muted": "#a0a9b4",
+        "rule": "#353c45",
+        "tint": "#1d2f47",
+        "accent": "#82b6ff",
+        "other": "#f2a65e",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One method's novelty scores in `histograms`.
+
+    ``scores`` (N,) larger = more novel, ``labels`` (N,) class names, ``threshold`` in score units
+    or None, ``color`` the name of a colour of `Style`.
+    """
+
+    title: str
+    scores: NDArray[np.float64]
+    labels: NDArray[np.str_]
+    threshold: float | None
+    color: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method's AUROCs in `strip_chart`: a value in 0 … 1 (or None) for every column."""
+
+    title: str
+    values: Sequence[float | None]
+    color: str
+    marker: str
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Encode a picture as PNG, without dates or other metadata."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=7)
+    return buffer.getvalue()
+
+
+# --- pictures of images -------------------------------------------------------------------------
+
+
+def image_grid(
+    images: Images, cell: float = 28, gap: int = 2, paper: str = "#ffffff"
+) -> Image.Image:
+    """Lay images out as a table, each of their pixels an unblurred square.
+
+    Parameters
+    ----------
+    images
+        uint8 (rows, columns, H, W, K), K 1 or 3.
+    cell
+        Wanted width of one image in CSS pixels; rounded down to a whole number of squares.
+    gap
+        Space between images in CSS pixels, filled with `paper`.
+    """
+    squares = _enlarged(images, cell)
+    rows, columns, height, width, _ = squares.shape
+    space = gap * DENSITY
+    sheet = np.empty((rows, columns, height + space, width + space, 3), np.uint8)
+    sheet[:] = np.array(_rgb(paper), np.uint8)
+    sheet[:, :, :height, :width] = squares
+    table = sheet.transpose(0, 2, 1, 3, 4).reshape(
+        rows * (height + space), columns * (width + space), 3
+    )
+    return Image.fromarray(table[: len(table) - space, : table.shape[1] - space])
+
+
+def reconstruction_table(
+    rows: Sequence[tuple[str, str, Images]],
+    classes: Sequence[str],
+    normal_class: str,
+    style: Style,
+    width: int = WIDE,
+    examples: int = 4,
+) -> Image.Image:
+    """Draw inputs above their reconstructions: a column for each class, a block for each example.
+
+    Parameters
+    ----------
+    rows
+        For each row of a block: label, name of the label's colour in `style`, and images,
+        uint8 (classes, n, H, W, K) with n >= 1.
+    normal_class
+        The class whose column is highlighted.
+    examples
+        How many of the n images to show.
+    """
+    font, bold = _font(12 if width > NARROW else 11), _font(15, bold=True)
+    margin = max(int(font.getlength(label)) for label, _, _ in rows) + 14 * DENSITY
+    pitch = (width * DENSITY - margin) // len(classes)
+    tiles = [_enlarged(images[:, :examples], (pitch / DENSITY) * 0.9) for _, _, images in rows]
+    _, shown, high, wide, _ = tiles[0].shape
+    step, head, space = high + 2 * DENSITY, 30 * DENSITY, pitch // 3
+    block = len(rows) * step + space
+    sheet = Image.new(
+        "RGB", (margin + pitch * len(classes), head + shown * block - space // 2), style["paper"]
+    )
+    pen = ImageDraw.Draw(sheet)
+    for column, name in enumerate(classes):
+        left = margin + column * pitch
+        if name == normal_class:
+            band = (left, 0, left + pitch - 1, sheet.height - 1)
+            pen.rounded_rectangle(band, 5 * DENSITY, fill=style["tint"])
+        color = style["accent" if name == normal_class else "ink"]
+        pen.text((left + pitch / 2, head / 2), name, color, bold, "mm")
+    for example, (line, (label, color, _)) in product(range(shown), enumerate(rows)):
+        top = head + example * block + line * step
+        pen.text((0, top + high / 2), label, style[color], font, "lm")
+        for column in range(len(classes)):
+            picture = Image.fromarray(tiles[line][column, example])
+            sheet.paste(picture, (margin + column * pitch + (pitch - wide) // 2, top))
+    return sheet
+
+
+def _enlarged(images: Images, cell: float) -> Images:
+    """Repeat pixels: uint8 (a, b, H, W, K) -> (a, b, H·k, W·k, 3), k whole, W·k near `cell`."""
+    times = max(1, int(cell * DENSITY) // max(images.shape[2:4]))
+    squares = images.repeat(times, axis=2).repeat(times, axis=3)
+    return squares if images.shape[4] == 3 else squares[..., :1].repeat(3, axis=4)
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Open the font that matplotlib carries, `size` in CSS pixels."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
+    return ImageFont.truetype(str(path), size * DENSITY)
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+def histograms(
+    panels: Sequence[Panel],
+    classes: Sequence[str],
+    normal_class: str,
+    style: Style,
+    width: int = WIDE,
+) -> bytes:
+    """Draw a histogram of the scores of each class: the normal class filled, the others outlined.
+
+    Each panel has one line for each class, all on one axis of scores. A panel's threshold is drawn
+    as a line across them, and the share of each class beyond it is written at the right.
+
+    Returns
+    -------
+    bytes
+        A PNG picture.
+    """
+    wide = width > NARROW
+    with matplotlib.rc_context(_rc(style)):
+        figure = Figure(figsize=(width / 100, 4.5 if wide else 8.8))
+        figure.set_layout_engine("constrained", wspace=0.08, hspace=0.06)
+        shape = (1, len(panels)) if wide else (len(panels), 1)
+        axes = figure.subplots(*shape, squeeze=False).ravel()
+        for ax, panel in zip(axes, panels, strict=True):
+            _ridges(ax, panel, classes, normal_class, style)
+        return _chart_png(figure)
+
+
+def strip_chart(
+    series: Sequence[Series],
+    columns: Sequence[str],
+    style: Style,
+    width: int = WIDE,
+    joined: tuple[int, int] | None = None,
+) -> bytes:
+    """Draw AUROCs as marks: a column for each class and, last, one for all; a mark for each method.
+
+    Methods of the same title share one entry of the legend.
+
+    Parameters
+    ----------
+    joined
+        Two indices into `series`: in each column their marks stand left and right of the middle,
+        with a line from the first to the second.
+
+    Returns
+    -------
+    bytes
+        A PNG picture.
+    """
+    with matplotlib.rc_context(_rc(style)):
+        figure = Figure(figsize=(width / 100, 3.6), layout="constrained")
+        ax = figure.subplots()
+        places = np.arange(len(columns), dtype=np.float64)
+        aside = dict(zip(joined or (), (-0.15, 0.15), strict=False))
+        for order, one in enumerate(series):
+            new = one.title not in {before.title for before in series[:order]}
+            _marks(ax, places + aside.get(order, 0.0), one, style, order, new)
+        if joined:
+            ends = [_floats(series[index].values) for index in joined]
+            sides = [places - 0.15, places + 0.15]
+            ax.plot(sides, ends, color=style["muted"], linewidth=1, zorder=2)
+        _auroc_axis(ax, columns, np.concatenate([_floats(one.values) for one in series]), style)
+        figure.legend(loc="outside upper left", ncols=3)
+        return _chart_png(figure)
+
+
+def _ridges(
+    ax: Axes, panel: Panel, classes: Sequence[str], normal_class: str, style: Style
+) -> None:
+    edges = _edges(panel.scores)
+    for line, name in enumerate(classes):
+        base = len(classes) - 1 - line
+        scores = panel.scores[panel.labels == name]
+        ax.axhline(base, color=style["rule"], linewidth=0.7, zorder=1)
+        if not len(scores):
+            continue
+        filled = name == normal_class
+        _ridge(ax, scores, edges, base, style[panel.color if filled else "ink"], filled)
+        if panel.threshold is not None:
+            share = f"{100 * (scores > panel.threshold).mean():.0f}\u202f%"
+            ax.text(1.13, base + 0.14, share, transform=ax.get_yaxis_transform(), ha="right")
+    _score_axis(ax, panel, edges, style)
+    ax.set_ylim(-0.05, len(classes))
+    ax.set_yticks([len(classes) - 1 - line + 0.3 for line in range(len(classes))], classes)
+    for label in ax.get_yticklabels():
+        if label.get_text() == normal_class:
+            label.set(color=style[panel.color], fontweight="bold")
+
+
+def _ridge(
+    ax: Axes,
+    scores: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    base: float,
+    color: str,
+    filled: bool,
+) -> None:
+    """Draw one histogram standing on `base`, 0.86 high, no wider than its scores."""
+    counts = np.histogram(scores, edges)[0]
+    first, last = np.flatnonzero(counts)[[0, -1]]
+    heights = base + 0.86 * counts[first : last + 1] / counts.max()
+    line = 0 if filled else 0.9
+    ax.stairs(
+        heights,
+        edges[first : last + 2],
+        baseline=base,
+        fill=filled,
+        color=color,
+        linewidth=line,
+        zorder=3,
+    )
+
+
+def _edges(scores: NDArray[np.float64], bins: int = 40) -> NDArray[np.float64]:
+    """Bin edges over all scores: equal on a log scale where scores span more than a factor 20."""
+    low, high = float(scores.min()), float(scores.max())
+    if low > 0 and high > 20 * low:
+        return np.geomspace(low, high, bins + 1)
+    return np.linspace(low, high if high > low else low + 1, bins + 1)
+
+
+def _score_axis(ax: Axes, panel: Panel, edges: NDArray[np.float64], style: Style) -> None:
+    logarithmic = not np.isclose(edges[1] - edges[0], edges[-1] - edges[-2])
+    if logarithmic:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.margins(x=0.03)
+    ax.set_xlabel("novelty score" + (" (log scale)" if logarithmic else ""))
+    ax.set_title(panel.title, loc="left", color=style[panel.color])
+    if panel.threshold is not None:
+        ax.axvline(panel.threshold, color=style[panel.color], linewidth=1.3, zorder=4)
+        ax.text(1.13, 1.0, "flagged", transform=ax.transAxes, color=style["muted"], ha="right")
+
+
+def _marks(
+    ax: Axes, places: NDArray[np.float64], one: Series, style: Style, order: int, new: bool
+) -> None:
+    ax.scatter(
+        places,
+        _floats(one.values),
+        s=110 if one.marker == "_" else 42,
+        marker=one.marker,
+        color=style[one.color],
+        linewidths=1.2,
+        label=one.title if new else None,
+        zorder=3 + order,
+        clip_on=False,
+    )
+
+
+def _auroc_axis(
+    ax: Axes, columns: Sequence[str], values: NDArray[np.float64], style: Style
+) -> None:
+    lowest = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
+    ax.set_ylim(min(0.9, np.floor(lowest * 20 - 0.2) / 20), 1)
+    ax.set_xlim(-0.5, len(columns) - 0.5)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_ylabel("AUROC")
+    ax.axvline(len(columns) - 1.5, color=style["rule"], linewidth=0.7)
+    ax.grid(axis="y", color=style["rule"], linewidth=0.7)
+    ax.set_axisbelow(True)
+
+
+def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Turn missing values into not-a-number, which charts leave out."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _rc(style: Style) -> dict[Any, Any]:
+    """Give matplotlib's settings for every chart, in force only while one is drawn."""
+    plain = dict.fromkeys(("xtick.color", "ytick.color", "axes.labelcolor"), style["muted"])
+    sides = {f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")}
+    return {
+        "font.family": "DejaVu Sans",
+        "font.size": 8.3,
+        "axes.titlesize": 9.6,
+        "axes.titleweight": "bold",
+        "axes.titlepad": 9,
+        "text.color": style["ink"],
+        "xtick.labelcolor": style["ink"],
+        "ytick.labelcolor": style["ink"],
+        "ytick.major.size": 0,
+        "xtick.major.size": 3,
+        "figure.facecolor": style["paper"],
+        "axes.facecolor": style["paper"],
+        "legend.frameon": False,
+        "legend.handletextpad": 0.3,
+        "legend.columnspacing": 1.6,
+        **plain,
+        **sides,
+    }
+
+
+def _chart_png(figure: Figure) -> bytes:
+    figure.set_dpi(_DPI)
+    size = FigureCanvasAgg(figure).get_width_height()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="rgba", dpi=_DPI)
+    drawn = Image.frombytes("RGBA", size, buffer.getvalue()).convert("RGB")
+    # 256 colours are plenty for lines and text, at a third of the size.
+    return png_bytes(drawn.quantize(256, dither=Image.Dither.NONE))

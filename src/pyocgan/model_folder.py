@@ -1,0 +1,92 @@
+"""A model on disk: `model.json` and the weights it names, safetensors, never pickle. No torch here.
+
+`model.json` is written last and replaced in one step, so a folder holds the old model or the new
+one, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from . import __version__
+from .errors import InputError, ModelError, UsageError
+from .files import write_bytes, write_json
+
+DESCRIPTION = "model.json"
+FORMAT = "pyocgan model"
+FORMAT_VERSION = 1
+
+
+def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
+    """Write safetensors and description; an earlier model in `folder` gives way at the end."""
+    digest = hashlib.sha256(weights).hexdigest()
+    name = f"weights-{digest[:12]}.safetensors"
+    write_bytes(folder / name, weights)
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "pyocgan": __version__,
+        "weights": name,
+        "weights_sha256": digest,
+    }
+    write_json(folder / DESCRIPTION, header | dict(description))
+    for old in folder.glob("weights-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `model.json`.
+
+    Raises
+    ------
+    ModelError
+        Not a model, damaged, or written by a newer version.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(
+            f"{str(folder)!r} is not a model: it has no {DESCRIPTION}; ocgan train makes one"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {str(path)!r}: {error}") from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ModelError(f"{str(path)!r} does not describe a pyocgan model")
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{str(folder)!r} has model format {version!r}, pyocgan {__version__} reads "
+            f"{FORMAT_VERSION}: use pyocgan {description.get('pyocgan')}, which wrote it"
+        )
+    return description
+
+
+def read_weights(folder: Path, description: Mapping[str, Any]) -> bytes:
+    """Read the safetensors that `description` names; their checksum must be the one it gives."""
+    path = folder / str(description["weights"])
+    weights: bytes = path.read_bytes()
+    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+        raise ModelError(f"{str(path)!r} is damaged: its checksum is not the model's")
+    return weights
+
+
+@contextlib.contextmanager
+def understanding(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged model makes fail into one `ModelError` that names the folder."""
+    expected = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
+    try:
+        yield
+    except (*expected, InputError, UsageError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"the model {str(folder)!r} is damaged ({type(error).__name__}: {line})"
+        ) from None

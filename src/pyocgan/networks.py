@@ -1,0 +1,206 @@
+"""The five networks of OCGAN: section 3.2 and, for their sizes, section 4.1 of the paper.
+
+Letters: B batch, K channels, H W pixels, d latent size; x in [-1, 1]^(B,K,H,W); z, s in
+(-1, 1)^(B,d). Discriminators and classifier give logits; the sigmoid lives in the losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .config import Config
+
+KERNEL, STRIDE, PADDING = 5, 2, 2  # section 4.1: 5×5 convolutions of stride 2
+SLOPE = 0.2  # section 4.1: leaky ReLU
+
+
+def halvings(size: tuple[int, int], times: int = 3) -> list[tuple[int, int]]:
+    """Return (H, W) before the first and after each of `times` stride-2 convolutions."""
+    sizes = [size]
+    for _ in range(times):
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    return sizes
+
+
+def convolutions(channels: int, width: int) -> nn.Sequential:
+    """Three 5×5 stride-2 convolutions: (B, K, H, W) → (B, 4·width, ⌈H/8⌉, ⌈W/8⌉)."""
+    layers: list[nn.Module] = []
+    for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
+        layers += [
+            nn.Conv2d(before, after, KERNEL, STRIDE, PADDING, bias=False),
+            nn.BatchNorm2d(after),
+            nn.LeakyReLU(SLOPE),
+        ]
+    return nn.Sequential(*layers)
+
+
+class Encoder(nn.Module):
+    """En: images → codes, (B, K, H, W) in [-1, 1] → (B, d) in (-1, 1)."""
+
+    def __init__(self, channels: int, size: tuple[int, int], width: int, d: int) -> None:
+        super().__init__()
+        h, w = halvings(size)[-1]
+        self.features = convolutions(channels, width)
+        self.code = nn.Linear(4 * width * h * w, d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # tanh always: it bounds the latent space (section 3.2). The authors' release leaves it out.
+        return torch.tanh(self.code(self.features(x).flatten(1)))
+
+
+class Decoder(nn.Module):
+    """De: codes → images, (B, d) → (B, K, H, W) in (-1, 1); mirrors `Encoder`."""
+
+    def __init__(self, channels: int, size: tuple[int, int], width: int, d: int) -> None:
+        super().__init__()
+        sizes = halvings(size)[::-1]  # smallest first
+        self.shape = (4 * width, *sizes[0])
+        self.code = nn.Sequential(
+            nn.Linear(d, 4 * width * sizes[0][0] * sizes[0][1], bias=False),
+            nn.Unflatten(1, self.shape),
+            nn.BatchNorm2d(4 * width),
+            nn.LeakyReLU(SLOPE),
+        )
+        self.upsample1 = self._upsample(4 * width, 2 * width, sizes[1])
+        self.upsample2 = self._upsample(2 * width, width, sizes[2])
+        self.upsample3 = self._transposed(width, channels, sizes[3], bias=True)
+
+    @staticmethod
+    def _transposed(before: int, after: int, to: tuple[int, int], *, bias: bool) -> nn.Module:
+        # From ⌈n/2⌉ a transposed convolution makes 2⌈n/2⌉ − 1 pixels; even n need one more.
+        more = (1 - to[0] % 2, 1 - to[1] % 2)
+        return nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, more, bias=bias)
+
+    @classmethod
+    def _upsample(cls, before: int, after: int, to: tuple[int, int]) -> nn.Sequential:
+        transposed = cls._transposed(before, after, to, bias=False)
+        return nn.Sequential(transposed, nn.BatchNorm2d(after), nn.LeakyReLU(SLOPE))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.upsample3(self.upsample2(self.upsample1(self.code(z)))))
+
+
+class LatentDiscriminator(nn.Module):
+    """D_l: (B, d) → (B,) logits; tells uniform samples (1) from codes of images (0).
+
+    Fully connected, 128-64-32-16-1. One logit: the authors' code ends in 16 sigmoids under a
+    sigmoid loss, so that their D_l never learns.
+    """
+
+    def __init__(self, d: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((d, *widths[:-1]), widths, strict=True):
+            layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        logits: Tensor = self.layers(z)
+        return logits.squeeze(1)
+
+
+class ImageClassifier(nn.Module):
+    """D_v and C: (B, K, H, W) → (B,) logits; they differ in width and in what they tell apart.
+
+    D_v tells images (1) from decoded uniform samples (0). C is the weak classifier of section
+    3.2: reconstructions of images (1) against decoded uniform samples (0), trained in no game.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], width: int) -> None:
+        super().__init__()
+        h, w = halvings(size)[-1]
+        self.features = convolutions(channels, width)
+        self.logit = nn.Linear(4 * width * h * w, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.logit(self.features(x).flatten(1))
+        return logits.squeeze(1)
+
+
+class Networks(nn.Module):
+    """En and De, and D_l, D_v and C where the stage trains them (None otherwise)."""
+
+    def __init__(self, config: Config, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        d, width = config.latent_size, config.autoencoder_width
+        self.En = Encoder(channels, size, width, d)
+        self.De = Decoder(channels, size, width, d)
+        self.D_l = LatentDiscriminator(d, config.latent_widths) if config.uses_latent_game else None
+        self.D_v = (
+            ImageClassifier(channels, size, config.visual_width)
+            if config.uses_visual_game
+            else None
+        )
+        self.C = (
+            ImageClassifier(channels, size, config.classifier_width) if config.uses_mining else None
+        )
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """De(En(x)): (B, K, H, W) → (B, K, H, W)."""
+        reconstruction: Tensor = self.De(self.En(x))
+        return reconstruction
+
+
+def build(
+    config: Config, channels: int, size: tuple[int, int], generator: torch.Generator
+) -> Networks:
+    """Build the networks for K = `channels` and (H, W) = `size`, initialised by `generator`.
+
+    Convolutions start as DCGAN's (Radford et al. 2016, as in the authors' code): weights
+    N(0, 0.02²), scales of batch normalisation N(1, 0.02²), offsets 0. Fully connected layers, which
+    DCGAN has none of, start as N(0, 1/inputs), so that codes are spread at any width.
+    """
+    with torch.device("meta"):  # no draw from the global generator
+        networks = Networks(config, channels, size)
+    networks = networks.to_empty(device="cpu")
+    for module in networks.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            std = module.in_features**-0.5 if isinstance(module, nn.Linear) else 0.02
+            nn.init.normal_(module.weight, 0.0, std, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.reset_running_stats()
+            nn.init.normal_(module.weight, 1.0, 0.02, generator=generator)
+            nn.init.zeros_(module.bias)
+    return networks
+
+
+@contextmanager
+def frozen_statistics(*networks: nn.Module) -> Iterator[None]:
+    """Normalise by the batch as in training, but leave the running statistics as they are.
+
+    Scores are taken with De's running statistics. They must be those of reconstructions, so
+    decoded uniform samples, and mining, pass through here.
+    """
+    norms = [
+        module
+        for network in networks
+        for module in network.modules()
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.track_running_stats
+    ]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@contextmanager
+def frozen_weights(*networks: nn.Module) -> Iterator[None]:
+    """Let gradients pass through the networks to their input, but to no weight."""
+    weights = [weight for network in networks for weight in network.parameters()]
+    before = [weight.requires_grad for weight in weights]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight, requires_grad in zip(weights, before, strict=True):
+            weight.requires_grad_(requires_grad)

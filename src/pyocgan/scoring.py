@@ -1,0 +1,76 @@
+"""Novelty scores of a trained model: section 3.2, "the reconstruction error decides".
+
+A score is a function of one image and the model, never of the batch: everything runs with the
+stored statistics of batch normalisation, and noise at test time is one fixed picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .config import Config
+from .images import to_range
+from .networks import Networks
+
+BATCH_SIZE = 256  # images scored together: bounds memory, changes no score
+
+
+def errors(nets: Networks, pixels: NDArray[np.uint8], config: Config) -> Iterator[Tensor]:
+    """Yield (x − De(En(x)))², (B, K, H, W) in [0, 4], for uint8 images (N, H, W, K), in batches."""
+    for x, x_hat in reconstructions(nets, pixels, config):
+        yield (x - x_hat).square()
+
+
+@torch.no_grad()
+def reconstructions(
+    nets: Networks, pixels: NDArray[np.uint8], config: Config
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield x and De(En(x)), both (B, K, H, W) in [-1, 1], batch by batch."""
+    device = next(nets.parameters()).device
+    noise = None
+    nets.eval()
+    for start in range(0, len(pixels), BATCH_SIZE):
+        x = to_range(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device))
+        if config.test_noise_variance > 0:
+            noise = _fixed_noise(x, config) if noise is None else noise
+            yield x, nets.reconstruct(x + noise)
+        else:
+            yield x, nets.reconstruct(x)
+
+
+def novelty_scores(
+    nets: Networks, pixels: NDArray[np.uint8], config: Config
+) -> NDArray[np.float64]:
+    """Return the mean squared reconstruction error of each image: (N,) float64, in [0, 4]."""
+    scores = [
+        error.double().mean((1, 2, 3)).cpu().numpy() for error in errors(nets, pixels, config)
+    ]
+    return np.concatenate(scores) if scores else np.empty(0)
+
+
+def heatmaps(nets: Networks, pixels: NDArray[np.uint8], config: Config) -> NDArray[np.float32]:
+    """Return the squared error of each pixel, averaged over channels: (N, H, W) in [0, 4]."""
+    maps = [error.mean(1).cpu().numpy() for error in errors(nets, pixels, config)]
+    return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
+
+
+def _fixed_noise(x: Tensor, config: Config) -> Tensor:
+    """The same noise picture for every image and every call, (1, K, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((1, *x.shape[1:]), generator=generator)
+    return noise.to(x.device) * math.sqrt(config.test_noise_variance)
+
+
+@torch.no_grad()
+def decode(nets: Networks, s: NDArray[np.float32]) -> Tensor:
+    """Return De(s), (n, K, H, W) in (-1, 1), for points s of the latent cube, (n, d)."""
+    device = next(nets.parameters()).device
+    nets.eval()
+    decoded: Tensor = nets.De(torch.from_numpy(np.ascontiguousarray(s)).to(device))
+    return decoded

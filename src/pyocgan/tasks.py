@@ -1,0 +1,86 @@
+"""A task: which images are normal, and what a model of them is tested on. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from .data import NAMED, Source, Split, open_source, protocol_1, protocol_2
+from .errors import UsageError
+
+Protocol = Literal[1, 2]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a command was asked to learn, kept in the model, so that `evaluate` can test it.
+
+    Parameters
+    ----------
+    source
+        Path or name of a data set, as `open_source` takes it.
+    normal_class
+        Name or number of the normal class; None: all images are normal.
+    protocol
+        1 or 2 of the paper's section 4.1; None: train on the training part, test on the test part.
+    split_seed
+        Seed of protocol 1's draws.
+    data_root
+        Where named data sets lie; None: the default place.
+    """
+
+    source: str
+    normal_class: str | None = None
+    protocol: Protocol | None = None
+    split_seed: int = 0
+    data_root: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Task:
+        """Rebuild what `to_dict` returned."""
+        return cls(**values)
+
+    def training_images(self) -> Source:
+        """Open the images to learn from: normal ones only."""
+        if self.protocol is not None:
+            return self.split.train
+        source = self._open("train")
+        return source if self.normal_class is None else source.of_class(self.normal_class)
+
+    @cached_property
+    def split(self) -> Split:
+        """What trains, what is tested, and the truth about the latter.
+
+        Raises
+        ------
+        UsageError
+            When no class is named, or train and test are the same images.
+        """
+        if self.normal_class is None:
+            raise UsageError("say which class is normal: --class NAME")
+        if self.protocol == 1:
+            everything = self._open("all")
+            return protocol_1(everything, self.normal_class, random_state=self.split_seed)
+        train, test = self._open("train"), self._open("test")
+        if set(train.names) & set(test.names):
+            raise UsageError(
+                f"{self.source!r} is not divided into train and test: use --protocol 1, which "
+                "holds out 20 % of the class, or test on other images"
+            )
+        return protocol_2(train, test, self.normal_class)
+
+    def _open(self, split: Literal["train", "test", "all"]) -> Source:
+        return open_source(self.source, split=split, data_root=self.data_root)
+
+
+def absolute(source: str) -> str:
+    """Make a path absolute, so that a model finds its source from anywhere; names stay."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() or source not in NAMED else source

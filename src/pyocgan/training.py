@@ -1,0 +1,323 @@
+"""Epochs, checkpoints and exact resume around `algorithm.iterate`; knows no loss.
+
+`Training.run` yields a `Progress` after every iteration, when everything is consistent: whoever
+drives it may draw it, save it, or stop.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from . import algorithm, scoring
+from .config import Config
+from .errors import ModelError, UsageError
+from .files import replacing
+from .images import to_range
+from .networks import Networks, build
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+CHECKPOINT_FORMAT = 1
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one epoch came to; one line of the log."""
+
+    epoch: int  # from 1
+    losses: dict[str, float]  # means over the epoch's iterations
+    validation_error: float  # mean novelty score of the in-class validation images
+    best: bool  # whether this is the lowest validation error so far
+    mining: bool
+    seconds: float  # of training, since the start, interruptions left out
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after an iteration. `record` comes with an epoch's last one."""
+
+    epoch: int  # from 1
+    epochs: int
+    iteration: int  # in this epoch, from 1; 0 where nothing of it is done
+    iterations: int  # per epoch
+    record: Record | None
+    history: tuple[Record, ...]  # all finished epochs
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside tensors; `iteration` is the next one of `epoch` (from 0)."""
+
+    epoch: int = 0
+    iteration: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_error: float | None = None
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Training:
+    """One model in training.
+
+    Parameters
+    ----------
+    config
+        Settings; see `pyocgan.config.Config`.
+    train, validation
+        Normal images, uint8 (N, H, W, K). Validation images choose the checkpoint: the networks
+        of the epoch with the lowest reconstruction error are kept in `best`.
+    seed
+        Draws initial weights, noise, latent samples and the order of the images.
+    device, precision
+        One of `DEVICES` and `PRECISIONS`, for Lightning Fabric.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        train: NDArray[np.uint8],
+        validation: NDArray[np.uint8],
+        *,
+        seed: int,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.config, self.seed, self.validation = config, seed, validation
+        self.batch_size = min(config.batch_size, len(train))
+        self.iterations = len(train) // self.batch_size  # the rest waits for another epoch's order
+        fabric = open_fabric(device, precision)
+        self.precision = str(fabric._precision.precision)
+        seeds = np.random.SeedSequence(seed).generate_state(2)
+        _, height, width, channels = train.shape
+        draw = torch.Generator().manual_seed(int(seeds[0]))
+        self.nets = build(config, channels, (height, width), draw).to(fabric.device)
+        self.optimizers = algorithm.build_optimizers(config, self.nets)
+        self._wrapped = cast("Networks", _wrap(fabric, self.nets))
+        self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
+        self.images = torch.from_numpy(train).to(fabric.device)
+        self.best: dict[str, Tensor] = {}
+        self._state = _State()
+        self._sums: dict[str, Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.images.device
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, without interruptions."""
+        return self._state.seconds
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, of the networks in `best`; 0 before the first one ends."""
+        return self._state.best_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self._state.epoch == self.config.epochs
+
+    def run(self) -> Iterator[Progress]:
+        """Train from where things stand to the last epoch, yielding after every iteration."""
+        state, order = self._state, None
+        while not self.finished:
+            if order is None or state.iteration == 0:
+                order = torch.from_numpy(self._order(state.epoch)).to(self.device)
+            started = time.perf_counter()
+            self._iterate(order)
+            state.iteration += 1
+            state.seconds += time.perf_counter() - started
+            record = self._end_epoch() if state.iteration == self.iterations else None
+            yield self.progress(record)
+
+    def run_with_checkpoints(
+        self, path: Path, identity: str, every_seconds: float
+    ) -> Iterator[Progress]:
+        """Run as `run` does, saving now and then, and when the caller closes the generator."""
+        saved = time.monotonic()
+        try:
+            for progress in self.run():
+                yield progress
+                if time.monotonic() - saved >= every_seconds:
+                    self.save(path, identity)
+                    saved = time.monotonic()
+        except GeneratorExit:
+            self.save(path, identity)
+            raise
+
+    def best_networks(self) -> Networks:
+        """Return the networks of the epoch with the lowest validation error, for scoring."""
+        self.nets.load_state_dict(self.best)
+        return self.nets.eval()
+
+    def save(self, path: Path, identity: str) -> None:
+        """Write a checkpoint, atomically. `identity` names data and settings; `load` checks it."""
+        tensors = {f"nets/{k}": v for k, v in self.nets.state_dict().items()}
+        tensors |= {f"best/{k}": v for k, v in self.best.items()}
+        tensors |= {f"sums/{k}": v for k, v in self._sums.items()}
+        tensors |= {"generator": self.generator.get_state()} | self._optimizer_tensors()
+        metadata = {
+            "format": str(CHECKPOINT_FORMAT),
+            "identity": identity,
+            "state": json.dumps(asdict(self._state)),
+        }
+        with replacing(path) as temporary:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+    def load(self, path: Path, identity: str) -> None:
+        """Go on from a checkpoint exactly where `save` left it.
+
+        Raises
+        ------
+        ModelError
+            When the file is damaged or written by another version.
+        UsageError
+            When it belongs to other images or other settings.
+        """
+        tensors, metadata = _read_checkpoint(path)
+        if metadata.get("identity") != identity:
+            raise UsageError(
+                f"the checkpoint {str(path)!r} belongs to other images or settings: "
+                "train into another folder, or start over with --restart"
+            )
+        self.nets.load_state_dict(_under("nets/", tensors))
+        self.best = _under("best/", tensors)
+        self._sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
+        self.generator.set_state(tensors["generator"])
+        self._load_optimizers(tensors)
+        self._state = _State(**json.loads(metadata["state"]))
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The order of the images, a function of seed and epoch alone."""
+        order: NDArray[np.int64] = np.random.default_rng([self.seed, epoch]).permutation(
+            len(self.images)
+        )
+        return order
+
+    def _iterate(self, order: Tensor) -> None:
+        first = self._state.iteration * self.batch_size
+        x = to_range(self.images[order[first : first + self.batch_size]])
+        self.nets.train()
+        losses = algorithm.iterate(
+            self._wrapped,
+            self.optimizers,
+            x,
+            self.config,
+            generator=self.generator,
+            mining=self._mining,
+        )
+        for name, loss in losses.items():  # on the device: no wait for it at every iteration
+            self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
+
+    @property
+    def _mining(self) -> bool:
+        return self.config.uses_mining and self._state.epoch >= self.config.mining_start
+
+    def _end_epoch(self) -> Record:
+        state, started = self._state, time.perf_counter()
+        error = float(scoring.novelty_scores(self.nets, self.validation, self.config).mean())
+        best = state.best_error is None or error < state.best_error
+        if best:
+            state.best_epoch, state.best_error = state.epoch + 1, error
+            self.best = {k: v.detach().clone() for k, v in self.nets.state_dict().items()}
+        losses = {name: float(total) / self.iterations for name, total in self._sums.items()}
+        state.seconds += time.perf_counter() - started
+        record = Record(state.epoch + 1, losses, error, best, self._mining, state.seconds)
+        state.records.append(asdict(record))
+        state.epoch, state.iteration, self._sums = state.epoch + 1, 0, {}
+        return record
+
+    def progress(self, record: Record | None = None) -> Progress:
+        """Say where training stands; `record` is that of an epoch which ended just now."""
+        state = self._state
+        epoch = record.epoch if record else min(state.epoch + 1, self.config.epochs)
+        iteration = self.iterations if record else state.iteration
+        history = tuple(Record(**entry) for entry in state.records)
+        return Progress(epoch, self.config.epochs, iteration, self.iterations, record, history)
+
+    def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {name: o for name, o in vars(self.optimizers).items() if o is not None}
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        return {
+            f"optimizer/{name}/{index}/{key}": value
+            for name, optimizer in self._named_optimizers().items()
+            for index, entries in optimizer.state_dict()["state"].items()
+            for key, value in entries.items()
+        }
+
+    def _load_optimizers(self, tensors: dict[str, Tensor]) -> None:
+        for name, optimizer in self._named_optimizers().items():
+            content = optimizer.state_dict()
+            for path, value in _under(f"optimizer/{name}/", tensors).items():
+                index, key = path.split("/")
+                content["state"].setdefault(int(index), {})[key] = value
+            optimizer.load_state_dict(content)
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """Open Lightning Fabric on one device, quietly."""
+    if device not in DEVICES:
+        raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
+    from lightning_fabric import Fabric  # seconds to import: only when training
+
+    # auto is float32 everywhere until bfloat16 is measured to train as well.
+    chosen = "32-true" if precision == "auto" else precision
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Fabric(accelerator=device, devices=1, precision=cast("Any", chosen))
+        except (RuntimeError, ValueError) as error:
+            line = " ".join(str(error).split())
+            raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
+
+
+def _wrap(fabric: Fabric, nets: Networks) -> SimpleNamespace:
+    """Fabric's view of each network on its own, as a game between several needs it."""
+    return SimpleNamespace(
+        **{
+            name: None if net is None else fabric.setup_module(net, move_to_device=False)
+            for name in ("En", "De", "D_l", "D_v", "C")
+            for net in (getattr(nets, name),)
+        }
+    )
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the checkpoint {str(path)!r}: {error}") from None
+    if metadata.get("format") != str(CHECKPOINT_FORMAT):
+        raise ModelError(
+            f"the checkpoint {str(path)!r} has format {metadata.get('format')!r}, this version "
+            f"reads {CHECKPOINT_FORMAT!r}: finish it with the version that wrote it"
+        )
+    return tensors, metadata
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,407 @@
+"""List files, arrays, IDX and CIFAR-10: known content in, the same content out, or a clear line."""
+
+import gzip
+import os
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+from data_fixtures import (
+    cifar_batches,
+    idx_bytes,
+    pixels,
+    write_cifar_tar,
+    write_idx,
+    write_image,
+    write_tree,
+)
+from pyocgan.data import ImageRule, UnreadableImage, infer_rule, open_source, read
+from pyocgan.data.listing import open_lines
+from pyocgan.errors import InputError, UsageError
+
+RULE = ImageRule((12, 16), 3)
+SMALL = ImageRule((9, 8), 1)
+
+
+# Lists
+
+
+def write_list(path, text):
+    write_tree(path.parent, ["a.png", "deep/b.png"])
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "labels"),
+    [
+        ("l.txt", "a.png\ndeep/b.png\n", None),
+        ("l.txt", "# photos\n\na.png\n  deep/b.png  ", None),
+        ("l.csv", "path,label\na.png,good\ndeep/b.png,bad\n", ["good", "bad"]),
+        ("l.csv", "path\na.png\ndeep/b.png\n", None),
+        ("l.csv", '"a.png","x, y"\ndeep/b.png,z', ["x, y", "z"]),
+        ("l.csv", "\ufeffa.png,1\ndeep/b.png,2", ["1", "2"]),
+        ("l.tsv", "path\tlabel\na.png\tgood\ndeep/b.png\tbad\n", ["good", "bad"]),
+    ],
+)
+def test_list_files(tmp_path, name, text, labels):
+    source = open_source(write_list(tmp_path / name, text))
+    assert source.names == ("a.png", "deep/b.png")
+    assert (None if source.labels is None else source.labels.tolist()) == labels
+    np.testing.assert_array_equal(read(source, RULE).pixels[1], pixels(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no images"),
+        ("# only a comment\n", "names no images"),
+        ("a.png,good\ndeep/b.png\n", "gives a label to 1 of 2 images: label all or none"),
+        ("a.png,good\nb.png,bad,0.5\n", "line 2: .* is not path,label"),
+        (",good\n", "line 1: .* is not path,label"),
+    ],
+)
+def test_bad_list_files(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        open_source(write_list(tmp_path / "l.csv", text))
+
+
+def test_list_that_is_no_text(tmp_path):
+    (tmp_path / "l.txt").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(InputError, match="is not readable UTF-8 text"):
+        open_source(tmp_path / "l.txt")
+
+
+def test_lines_from_elsewhere(tmp_path):
+    write_tree(tmp_path, ["a.png"])
+    source = open_lines(iter(["a.png\n"]), tmp_path, "standard input")
+    assert source.description == "standard input of 1 image"
+    np.testing.assert_array_equal(read(source, RULE).pixels[0], pixels(seed=0))
+
+
+def test_missing_file_of_a_list_is_unreadable(tmp_path):
+    source = open_source(write_list(tmp_path / "l.txt", "a.png\nnone.png\ndeep\n"))
+    with pytest.raises(UnreadableImage, match=r"none\.png cannot be read: it does not exist"):
+        read(source, RULE)
+    skipped = dict(read(source, RULE, skip_unreadable=True).skipped)
+    assert skipped["none.png"] == "does not exist"
+    assert "deep" in skipped
+
+
+def test_python_list_of_paths(tmp_path):
+    paths = [write_image(tmp_path / f"{n}.png", seed=n) for n in (2, 1)]
+    source = open_source([paths[0], str(paths[1])])
+    assert source.names == tuple(map(str, paths))
+    np.testing.assert_array_equal(read(source, RULE).pixels[0], pixels(seed=2))
+
+
+@pytest.mark.parametrize("given", [[], ()])
+def test_empty_list(given):
+    with pytest.raises(InputError, match="the list of images is empty"):
+        open_source(given)
+
+
+# Arrays
+
+
+@pytest.mark.parametrize("shape", [(4, 12, 16), (4, 12, 16, 1), (4, 12, 16, 3)])
+def test_arrays(shape):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    source = open_source(images)
+    rule, notes = infer_rule(source)
+    assert source.description == "array of 4 images"
+    assert source.names == ("0", "1", "2", "3")
+    assert rule.shape == (12, 16, 3 if shape[-1] == 3 else 1)
+    assert notes == ()
+    np.testing.assert_array_equal(read(source, rule).pixels.reshape(shape), images)
+
+
+NAN = np.full((2, 9, 9), np.nan)
+MIXED = np.empty(2, object)
+MIXED[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
+
+
+@pytest.mark.parametrize(
+    ("array", "advice"),
+    [
+        (np.zeros((0, 9, 9), np.uint8), "it holds no images"),
+        (np.zeros((3, 0, 9), np.uint8), "it holds no images"),
+        (np.zeros((9, 9), np.uint8), "for one image give X[None]"),
+        (np.zeros((9, 9, 3), np.uint8), "this looks like one image: give X[None]"),
+        (np.zeros(9, np.uint8), "images must be (N, H, W)"),
+        (np.zeros((2, 3, 9, 9), np.uint8), "move the channels last: X.transpose(0, 2, 3, 1)"),
+        (np.zeros((2, 1, 9, 9), np.uint8), "move the channels last"),
+        (np.zeros((2, 9, 9, 4), np.uint8), "drop the transparency with X[..., :3]"),
+        (np.zeros((2, 9, 9, 2), np.uint8), "images must be (N, H, W)"),
+        (NAN, "it holds NaN"),
+        (np.full((2, 9, 9), 0.5), "(X * 255).round()"),
+        (np.linspace(-1, 1, 162).reshape(2, 9, 9), "((X + 1) * 127.5).round()"),
+        (np.full((2, 9, 9), 200.0), ": X.round().astype('uint8')"),
+        (np.full((2, 9, 9), 1e6), "convert its 1e+06..1e+06 to uint8"),
+        (np.zeros((0, 9, 9)), "convert its 0..1 to uint8"),
+        (np.zeros((2, 9, 9), bool), "X.astype('uint8') * 255"),
+        (np.zeros((2, 9, 9), np.uint16), "X // 257"),
+        (np.zeros((2, 9, 9), np.int64), "X.astype('uint8')"),
+        (np.zeros((2, 9, 9), complex), "must be numbers of type uint8"),
+        (np.full((2, 9, 9), "a"), "must be numbers of type uint8"),
+        (MIXED, "put them into a folder, which may mix sizes"),
+    ],
+)
+def test_bad_arrays_quote_shape_and_type_and_say_what_to_do(array, advice):
+    with pytest.raises(InputError, match=re.escape(advice)) as caught:
+        open_source(array)
+    assert str(caught.value).startswith(f"array of shape {array.shape}, type {array.dtype}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, 7, {"X": 1}, [1, 2], iter(["a.png"]), b"bytes"])
+def test_other_objects_are_named(given):
+    with pytest.raises(InputError, match=f"read from a {type(given).__name__}: give a path"):
+        open_source(given)
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 9, 8), dtype=np.uint8)
+LABELS = np.array([4, 10, 4])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "labels"),
+    [
+        ({"X": IMAGES}, None),
+        ({"x": IMAGES, "y": LABELS}, ["4", "10", "4"]),
+        ({"images": IMAGES, "labels": np.array(["b", "a", "b"])}, ["b", "a", "b"]),
+        ({"whatever": IMAGES}, None),
+        ({"whatever": IMAGES, "y": LABELS}, ["4", "10", "4"]),
+        ({"X": IMAGES, "other": LABELS}, None),
+    ],
+)
+def test_npz(tmp_path, arrays, labels):
+    np.savez(tmp_path / "a.npz", **arrays)
+    source = open_source(tmp_path / "a.npz")
+    assert (None if source.labels is None else source.labels.tolist()) == labels
+    np.testing.assert_array_equal(read(source, SMALL).pixels[..., 0], IMAGES)
+
+
+def test_npz_classes_have_natural_order(tmp_path):
+    np.savez(tmp_path / "a.npz", X=IMAGES, y=LABELS)
+    assert open_source(tmp_path / "a.npz").classes == ("4", "10")
+
+
+def test_npy(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES)
+    source = open_source(tmp_path / "a.npy")
+    np.testing.assert_array_equal(read(source, SMALL).pixels[..., 0], IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": IMAGES, "b": IMAGES}, "holds the arrays a, b: name the images X"),
+        ({}, r"holds the arrays \(none\)"),
+        ({"X": IMAGES, "y": LABELS[:2]}, r"labels of shape \(2,\) do not fit 3 images"),
+        ({"X": IMAGES / 255.0}, "convert its"),
+    ],
+)
+def test_bad_npz(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        open_source(tmp_path / "a.npz")
+
+
+class Trap:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_arrays_are_never_unpickled(tmp_path):
+    trap = np.empty(1, object)
+    trap[0] = Trap(tmp_path / "sprung")
+    np.save(tmp_path / "a.npy", trap, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", X=IMAGES, y=trap)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(InputError, match="is not a readable array file"):
+            open_source(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_damaged_array_file(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(InputError, match="is not a readable array file"):
+        open_source(tmp_path / "a.npz")
+
+
+# IDX
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_round_trip_with_the_labels_beside(tmp_path, zipped):
+    images, numbers = write_idx(tmp_path, zipped=zipped)
+    name = "train-images-idx3-ubyte" + (".gz" if zipped else "")
+    source = open_source(tmp_path / name)
+    np.testing.assert_array_equal(read(source, SMALL).pixels[..., 0], images)
+    assert source.labels.tolist() == [str(n) for n in numbers]
+    assert source.description.startswith(f"IDX file {name}: 20 images in 10 classes")
+
+
+def test_idx_labels_may_be_packed_otherwise(tmp_path):
+    write_idx(tmp_path, zipped=True, labels=False)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(20) % 10))
+    assert open_source(tmp_path / "train-images-idx3-ubyte.gz").labels is not None
+
+
+def test_idx_without_labels(tmp_path):
+    write_idx(tmp_path, labels=False)
+    assert open_source(tmp_path / "train-images-idx3-ubyte.gz").labels is None
+
+
+def test_idx_folder_has_parts(tmp_path):
+    train, _ = write_idx(tmp_path, "train", 20)
+    test, _ = write_idx(tmp_path, "t10k", 10, seed=1)
+    expected = {"train": train, "test": test, "all": np.concatenate([train, test])}
+    for split, images in expected.items():
+        source = open_source(tmp_path, split=split)
+        np.testing.assert_array_equal(read(source, SMALL).pixels[..., 0], images)
+        assert len(set(source.names)) == len(images)
+    assert source.names[20] == "test/0"
+
+
+def test_idx_folder_lacks_a_part(tmp_path):
+    write_idx(tmp_path, "train")
+    with pytest.raises(InputError, match=r"holds no t10k-images-idx3-ubyte\[\.gz\]"):
+        open_source(tmp_path, split="test")
+
+
+HEADER = idx_bytes(np.zeros((4, 9, 8)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a readable IDX file"),
+        (HEADER[:9], "not a readable IDX file"),
+        (idx_bytes(np.zeros(40)), "not an IDX file of images: it begins with 0x0801"),
+        (HEADER[:-1], "its header promises .* but 287 bytes follow"),
+        (HEADER[:4] + b"\xff\xff\xff\xff" + HEADER[8:], "its header promises"),
+        (HEADER[:8] + bytes(4) + HEADER[12:], "its header promises"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_idx(tmp_path, content, message, zipped):
+    path = tmp_path / ("x-images-idx3-ubyte" + (".gz" if zipped else ""))
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(InputError, match=message):
+        read(open_source(path), SMALL)
+
+
+def test_idx_gzip_cut_short(tmp_path):
+    write_idx(tmp_path, labels=False)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match="is damaged"):
+        read(open_source(path), SMALL)
+
+
+def test_idx_labels_do_not_fit(tmp_path):
+    write_idx(tmp_path, labels=False)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(3)))
+    with pytest.raises(InputError, match="holds 3 labels for the 20 images"):
+        open_source(tmp_path / "train-images-idx3-ubyte.gz")
+
+
+# CIFAR-10
+
+
+@pytest.fixture(params=["tar", "folder", "folder around it"])
+def cifar(request, tmp_path):
+    content, images = cifar_batches()
+    if request.param == "tar":
+        return write_cifar_tar(tmp_path / "cifar-10-python.tar.gz", content), images
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    return (folder if request.param == "folder" else tmp_path), images
+
+
+def test_cifar_pixels_and_classes(cifar):
+    path, images = cifar
+    source = open_source(path)
+    assert source.classes[9] == "truck"
+    assert source.labels.tolist()[:3] == ["airplane", "automobile", "bird"]
+    assert source.description.startswith("CIFAR-10, train part: 50 images in 10 classes")
+    np.testing.assert_array_equal(read(source, ImageRule((32, 32), 3)).pixels, images)
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 50), ("test", 10), ("all", 60)])
+def test_cifar_parts(cifar, split, count):
+    source = open_source(cifar[0], split=split)
+    assert len(source) == len(set(source.names)) == count
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data_batch_3": None}, "lacks data_batch_3"),
+        ({"data_batch_1": b"no pickle"}, "data_batch_1 is damaged"),
+        ({"data_batch_1": pickle.dumps([1])}, "data_batch_1 is not CIFAR-10"),
+        ({"data_batch_1": pickle.dumps({b"data": 1, b"labels": []})}, "is not CIFAR-10"),
+        ({"batches.meta": pickle.dumps({b"label_names": [b"cat"]})}, "is not CIFAR-10"),
+    ],
+)
+def test_damaged_cifar(tmp_path, changes, message):
+    content = {**cifar_batches()[0], **changes}
+    content = {name: data for name, data in content.items() if data is not None}
+    path = write_cifar_tar(tmp_path / "c.tar.gz", content)
+    with pytest.raises(InputError, match=message):
+        open_source(path)
+
+
+def test_cifar_pickles_run_no_code(tmp_path):
+    content = {**cifar_batches()[0], "data_batch_2": pickle.dumps(Trap(tmp_path / "sprung"))}
+    path = write_cifar_tar(tmp_path / "c.tar.gz", content)
+    with pytest.raises(InputError, match=r"mkdir is not allowed"):
+        open_source(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("length", [0, 50, 2000])
+def test_damaged_tar(tmp_path, length):
+    path = write_cifar_tar(tmp_path / "c.tar.gz", cifar_batches()[0])
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"is not a readable tar file|lacks"):
+        open_source(path)
+
+
+# What fits no reader
+
+
+def test_unknown_file_kind(tmp_path):
+    (tmp_path / "a.mp4").write_text("")
+    with pytest.raises(InputError, match=r"a\.mp4 is of an unknown kind"):
+        open_source(tmp_path / "a.mp4")
+
+
+def test_unknown_path_suggests_data_sets():
+    with pytest.raises(InputError, match=r"'minst' is no file.*did you mean 'mnist'\?"):
+        open_source("minst")
+
+
+def test_unknown_split_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="unknown split 'tset': did you mean 'test'"):
+        open_source(tmp_path, split="tset")
+
+
+def test_a_source_is_taken_as_it_is():
+    source = open_source(IMAGES)
+    assert open_source(source) is source
+
+
+def test_images_in_memory_are_not_copied():
+    assert np.shares_memory(open_source(IMAGES).store.pixels, IMAGES)

@@ -1,0 +1,139 @@
+"""The rule by which images become arrays, and how it is guessed."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_fixtures import pixels, write_image
+from pyocgan.data import ImageRule, infer_rule, open_source
+from pyocgan.errors import UsageError
+
+
+def test_description_names_every_choice():
+    grey, colour = ImageRule((64, 64), 1), ImageRule((32, 48), 3)
+    assert grey.describe() == (
+        "resized to 64×64 (Pillow bilinear, antialiased), 1 channel (ITU-R 601 luma)"
+    )
+    assert colour.describe() == "resized to 32×48 (Pillow bilinear, antialiased), 3 channels (RGB)"
+
+
+def test_dictionary_round_trip():
+    rule = ImageRule((32, 48), 3)
+    assert rule.to_dict() == {"image_size": [32, 48], "channels": 3}
+    assert ImageRule.from_dict(rule.to_dict()) == rule
+
+
+@pytest.mark.parametrize(
+    ("size", "channels"), [((7, 64), 1), ((64, 129), 1), ((64, 64), 2), ((64, 64), 4)]
+)
+def test_out_of_range_is_a_usage_error(size, channels):
+    with pytest.raises(UsageError, match=r"out of range|not possible"):
+        ImageRule(size, channels)
+
+
+def test_shrinking_antialiases():
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255  # nearest-neighbour sampling would give all black or all white
+    resized = ImageRule((16, 16), 1).apply(Image.fromarray(stripes))
+    assert np.abs(resized.astype(int) - 127.5).max() < 40
+
+
+def test_the_whole_image_is_used_whatever_its_aspect_ratio():
+    wide = np.zeros((10, 100), np.uint8)
+    wide[:, 50:] = 200
+    resized = ImageRule((16, 16), 1).apply(Image.fromarray(wide))[..., 0]
+    assert (resized[:, :7] == 0).all()
+    assert (resized[:, 9:] == 200).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 20, 30), (5, 20, 30, 1), (5, 20, 30, 3), (5, 16, 12, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_and_images_go_the_same_way(shape, channels):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    rule = ImageRule((16, 12), channels)
+    result = rule.apply_array(images)
+    assert result.shape == (5, 16, 12, channels)
+    assert result.dtype == np.uint8
+    one_by_one = [rule.apply(Image.fromarray(image.squeeze())) for image in images]
+    np.testing.assert_array_equal(result, one_by_one)
+
+
+def test_array_that_fits_is_not_touched():
+    images = pixels(5 * 16, 12).reshape(5, 16, 12, 3)
+    assert ImageRule((16, 12), 3).apply_array(images) is images
+
+
+def write_sizes(folder, sizes, channels=1):
+    for number, size in enumerate(sizes):
+        write_image(folder / f"{number}.png", size=size, channels=channels)
+    return open_source(folder)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected", "note"),
+    [
+        ([(20, 30)] * 3, (20, 30), None),
+        ([(8, 128)], (8, 128), None),
+        ([(200, 300)] * 2, (64, 64), "images of 200×300: resized to 64×64"),
+        ([(7, 20)], (64, 64), "images of 7×20: resized to 64×64"),
+        (
+            [(24, 24), (100, 20), (200, 300)],
+            (64, 64),
+            "3 sizes from 24×24 to 200×300: all resized to 64×64",
+        ),
+    ],
+)
+def test_automatic_size(tmp_path, sizes, expected, note):
+    rule, notes = infer_rule(write_sizes(tmp_path, sizes))
+    assert rule.image_size == expected
+    assert notes == ((note,) if note else ())
+
+
+@pytest.mark.parametrize(("given", "expected"), [(32, (32, 32)), ((20, 40), (20, 40))])
+def test_explicit_size_wins(tmp_path, given, expected):
+    rule, notes = infer_rule(write_sizes(tmp_path, [(50, 50)]), image_size=given)
+    assert rule.image_size == expected
+    assert "images of 50×50" in notes[0]
+
+
+@pytest.mark.parametrize("given", [4, 300, (64, 7), "large", (1, 2, 3), None])
+def test_impossible_size_is_a_usage_error(tmp_path, given):
+    with pytest.raises(UsageError, match=r"out of range|not possible"):
+        infer_rule(write_sizes(tmp_path, [(50, 50)]), image_size=given)
+
+
+def test_impossible_channels_are_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="channels 2 is not possible"):
+        infer_rule(write_sizes(tmp_path, [(50, 50)]), channels=2)
+
+
+def test_one_colour_image_makes_all_colour(tmp_path):
+    write_sizes(tmp_path, [(20, 20)] * 2)
+    assert infer_rule(open_source(tmp_path))[0].channels == 1
+    write_image(tmp_path / "colour.png", size=(20, 20), channels=3)
+    rule, notes = infer_rule(open_source(tmp_path))
+    assert rule.channels == 3
+    assert notes == ("grey images repeated in all 3 channels",)
+    rule, notes = infer_rule(open_source(tmp_path), channels=1)
+    assert rule.channels == 1
+    assert notes == ("colour images reduced to grey",)
+
+
+def test_notes_on_16_bits_and_transparency(tmp_path):
+    Image.fromarray(np.zeros((20, 20), np.uint16)).save(tmp_path / "a.png")
+    Image.new("LA", (20, 20)).save(tmp_path / "b.png")
+    rule, notes = infer_rule(open_source(tmp_path))
+    assert rule == ImageRule((20, 20), 1)
+    assert notes == ("16-bit images reduced to 8 bits", "transparent images laid on white")
+
+
+def test_unreadable_headers_are_passed_over(tmp_path):
+    write_sizes(tmp_path, [(20, 20)])
+    (tmp_path / "bad.png").write_text("text")
+    assert infer_rule(open_source(tmp_path)) == (ImageRule((20, 20), 1), ())
+
+
+def test_headers_are_read_without_decoding(tmp_path):
+    path = write_image(tmp_path / "cut.png", size=(100, 100))
+    path.write_bytes(path.read_bytes()[:500])
+    assert infer_rule(open_source(path))[0] == ImageRule((100, 100), 3)

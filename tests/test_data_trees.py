@@ -1,0 +1,229 @@
+"""Folders and zip files: which images, in what order, of which classes and parts."""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+from data_fixtures import pixels, write_image, write_tree, zip_tree
+from pyocgan.data import ImageRule, UnreadableImage, open_source, read
+from pyocgan.errors import InputError, UsageError
+
+RULE = ImageRule((12, 16), 3)
+
+
+@pytest.fixture(params=["folder", "zip file"])
+def opened(request, tmp_path):
+    """Open paths, once as a folder and once as a zip file."""
+
+    def open_paths(paths, **options):
+        root = write_tree(tmp_path / "images", paths)
+        if request.param == "zip file":
+            root = zip_tree(root, tmp_path / "images.zip")
+        return open_source(root, **options)
+
+    open_paths.kind = request.param
+    return open_paths
+
+
+def test_flat_images_have_natural_order_and_no_labels(opened):
+    source = opened(["img10.png", "img2.png", "img1.BMP", "b/../a.tiff"])
+    assert source.names == ("a.tiff", "img1.BMP", "img2.png", "img10.png")
+    assert source.labels is None
+    assert source.classes == ()
+    assert source.description == f"{opened.kind} of 4 images"
+
+
+def test_names_and_pixels_belong_together(opened):
+    paths = ["a10.png", "a9.png", "a1.png"]
+    images = read(opened(paths), RULE)
+    assert images.names == ("a1.png", "a9.png", "a10.png")
+    for name, found in zip(images.names, images.pixels, strict=True):
+        np.testing.assert_array_equal(found, pixels(seed=paths.index(name)))
+
+
+def test_first_folder_names_the_class(opened):
+    source = opened(["good/1.png", "good/deep/2.png", "crack/1.png", "dent/1.png"])
+    assert source.classes == ("crack", "dent", "good")
+    assert source.labels.tolist() == ["crack", "dent", "good", "good"]
+    assert source.description == f"{opened.kind} of 4 images in 3 classes (crack, dent, good)"
+
+
+def test_classes_in_natural_order(opened):
+    assert opened([f"c{n}/1.png" for n in (10, 9, 1)]).classes == ("c1", "c9", "c10")
+
+
+def test_a_single_folder_is_a_class(opened):
+    assert opened(["good/1.png", "good/2.png"]).classes == ("good",)
+
+
+def test_images_beside_folders_mean_no_classes(opened):
+    assert opened(["1.png", "good/2.png"]).labels is None
+
+
+def test_hidden_files_and_doubles_are_left_out(opened):
+    paths = ["a.png", ".b.png", ".cache/c.png", "__MACOSX/d.png"]
+    assert opened(paths).names == ("a.png",)
+
+
+PARTS = ["train/good/1.png", "train/good/2.png", "test/good/3.png", "test/hole/4.png"]
+
+
+@pytest.mark.parametrize(
+    ("split", "names", "classes"),
+    [
+        ("train", ("train/good/1.png", "train/good/2.png"), ("good",)),
+        ("test", ("test/good/3.png", "test/hole/4.png"), ("good", "hole")),
+        ("all", tuple(sorted(PARTS)), ("good", "hole")),
+    ],
+)
+def test_train_and_test_parts(opened, split, names, classes):
+    source = opened([*PARTS, "ground_truth/hole/4_mask.png"], split=split)
+    assert source.names == names
+    assert source.classes == classes
+    if split != "all":
+        assert source.description.startswith(f"{split} part of a {opened.kind}: 2 images in ")
+
+
+def test_train_is_the_default_part(opened):
+    assert opened(PARTS).classes == ("good",)
+
+
+def test_parts_without_classes(opened):
+    source = opened(["train/1.png", "test/2.png"], split="test")
+    assert source.names == ("test/2.png",)
+    assert source.labels is None
+
+
+def test_missing_part_is_an_input_error(opened):
+    with pytest.raises(InputError, match="holds no images in its test part"):
+        opened(["train/good/1.png"], split="test")
+
+
+def test_split_means_nothing_without_parts(opened):
+    assert len(opened(["a/1.png", "b/1.png"], split="test")) == 2
+
+
+def test_coil_names_give_classes(opened):
+    names = [f"coil-100/obj{k}__{angle}.png" for k in (10, 2) for angle in (0, 5, 10)]
+    source = opened(names)
+    assert source.classes == ("2", "10")
+    assert source.names[:3] == tuple(f"coil-100/obj2__{angle}.png" for angle in (0, 5, 10))
+    assert source.labels.tolist() == ["2"] * 3 + ["10"] * 3
+    assert set(source.of_class(2).labels) == {"2"}
+
+
+def test_zip_wrapper_is_looked_through(tmp_path):
+    folder = write_tree(tmp_path / "x", ["good/1.png", "crack/1.png"])
+    archive = zip_tree(folder, tmp_path / "x.zip", inside="dataset/")
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("__MACOSX/dataset/._1.png", "junk")
+    source = open_source(archive)
+    assert source.classes == ("crack", "good")
+    assert len(read(source, RULE)) == 2
+
+
+def test_zip_with_train_alone_keeps_its_part(tmp_path):
+    folder = write_tree(tmp_path / "x", ["train/good/1.png", "train/bad/1.png"])
+    archive = zip_tree(folder, tmp_path / "x.zip")
+    assert open_source(archive).classes == ("bad", "good")
+    with pytest.raises(InputError, match="test part"):
+        open_source(archive, split="test")
+
+
+@pytest.mark.parametrize("content", [[], ["notes.txt"]])
+def test_empty_folder(tmp_path, content):
+    for name in content:
+        (tmp_path / name).write_text("hello")
+    with pytest.raises(InputError, match=r"holds no images: looked for bmp, jpeg"):
+        open_source(tmp_path)
+
+
+def test_empty_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w"):
+        pass
+    with pytest.raises(InputError, match="holds no images"):
+        open_source(tmp_path / "x.zip")
+
+
+def test_not_a_zip(tmp_path):
+    (tmp_path / "x.zip").write_text("no")
+    with pytest.raises(InputError, match="is not a readable zip file"):
+        open_source(tmp_path / "x.zip")
+
+
+def test_damaged_member_is_named(tmp_path):
+    folder = write_tree(tmp_path / "x", ["a.png", "b.png"])
+    archive = zip_tree(folder, tmp_path / "x.zip")
+    content = bytearray(archive.read_bytes())
+    content[100] ^= 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(UnreadableImage, match=r"a\.png cannot be read: it is damaged inside"):
+        read(open_source(archive), RULE)
+
+
+def test_zip_taken_away_is_an_unreadable_image(tmp_path):
+    archive = zip_tree(write_tree(tmp_path / "x", ["a.png"]), tmp_path / "x.zip")
+    source = open_source(archive)
+    archive.unlink()
+    with pytest.raises(UnreadableImage, match="cannot be unpacked"):
+        source.image(0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    write_tree(tmp_path, ["store/1.png", "root/a/2.png"])
+    (tmp_path / "root" / "b").symlink_to(tmp_path / "store")
+    (tmp_path / "root" / "a" / "loop").symlink_to(tmp_path / "root")
+    assert open_source(tmp_path / "root").names == ("a/2.png", "b/1.png")
+
+
+def test_single_image(tmp_path):
+    source = open_source(write_image(tmp_path / "one.JPG"))
+    assert source.names == ("one.JPG",)
+    assert source.description == "image file one.JPG: 1 image"
+
+
+def test_unknown_class_lists_and_suggests(opened):
+    source = opened(["crack/1.png", "good/1.png"])
+    with pytest.raises(UsageError, match=r"unknown class 'god': did you mean 'good'\?.*crack"):
+        source.of_class("god")
+    with pytest.raises(UsageError, match="unknown class '7'"):
+        source.of_class(7)
+
+
+def test_class_without_labels_is_a_usage_error(opened):
+    source = opened(["1.png"])
+    with pytest.raises(UsageError, match="names no classes"):
+        source.of_class("good")
+    with pytest.raises(UsageError, match="names no classes"):
+        source.is_novel(0)
+
+
+def test_class_by_name_number_and_truth(opened):
+    source = opened(["crack/1.png", "good/1.png", "good/2.png"])
+    for normal in ("good", 1, "1"):
+        assert source.of_class(normal).names == ("good/1.png", "good/2.png")
+        assert source.is_novel(normal).tolist() == [True, False, False]
+    assert source.of_class("good").description.startswith("2 images of class good from ")
+    assert source.of_class("good").classes == ("crack", "good")
+
+
+def test_a_number_never_counts_classes_that_are_named_by_numbers(opened):
+    source = opened(["3/1.png", "7/1.png"])
+    assert source.class_name(7) == "7"
+    with pytest.raises(UsageError, match="unknown class '0'"):
+        source.of_class(0)
+
+
+def test_subset_by_index_and_mask(opened):
+    source = opened([f"{n}.png" for n in range(5)])
+    assert source.subset([3, 1]).names == ("3.png", "1.png")
+    assert source.subset([3, 1]).subset([1]).names == ("1.png",)
+    assert source.subset(np.arange(5) > 3).names == ("4.png",)
+    assert len(source.subset([])) == 0
+    expected = read(source, RULE).pixels[[3, 1]]
+    np.testing.assert_array_equal(read(source.subset([3, 1]), RULE).pixels, expected)
+    nested = source.subset([3, 1]).subset([0])
+    np.testing.assert_array_equal(read(nested, RULE).pixels, expected[:1])
