@@ -15,7 +15,7 @@ from torch.optim import Adam, Optimizer
 from .config import Config
 from .losses import fool, l_classifier, l_latent, l_mse, l_visual
 from .mining import mine
-from .networks import Networks, frozen_statistics, frozen_weights
+from .networks import Networks, frozen_statistics, frozen_weights, tell_apart
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,17 @@ def iterate(
 
     # 2. Discriminator update, with s as drawn.
     if D_l is not None:
-        losses["latent"] = l_latent(D_l(s), D_l(z.detach()))
+        losses["latent"] = l_latent(*tell_apart(D_l, s, z.detach()))
     if D_v is not None and De_s is not None:
         losses["visual"] = l_visual(D_v(x), D_v(De_s))
     if D_l is not None:
         _step(optimizers.discriminator, sum(losses[k] for k in ("latent", "visual") if k in losses))
 
     # 3. Informative-negative mining, all networks fixed.
+    s_mined = s
     if C is not None and mining:
-        s = mine(s, De, C, steps=config.mining_steps, step_size=config.mining_step_size)
+        steps, step_size = config.mining_steps, config.mining_step_size
+        s_mined = mine(s, De, C, steps=steps, step_size=step_size)
 
     # 4. Generator update, with s as mined.
     losses["mse"] = l_mse(x, x_hat)
@@ -101,10 +103,10 @@ def iterate(
     opponents = [D for D in (D_l, D_v) if D is not None]
     with frozen_weights(*opponents), frozen_statistics(*opponents, De):
         if D_l is not None:
-            losses["fool_latent"] = fool(D_l(z))
+            losses["fool_latent"] = fool(tell_apart(D_l, s, z)[1])
             total = total + losses["fool_latent"]
         if D_v is not None:
-            losses["fool_visual"] = fool(D_v(De(s)))
+            losses["fool_visual"] = fool(D_v(De(s_mined)))
             total = total + losses["fool_visual"]
     _step(optimizers.generator, total)
     return {name: loss.detach() for name, loss in losses.items()}

@@ -7,9 +7,11 @@ the command's flags, the environment and config files all read these same fields
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -68,7 +70,7 @@ class Config:
     # Informative-negative mining (section 3.2): five gradient steps. Step size and the length of
     # the warm-up are not printed ("once the quality of generated images is satisfactory").
     mining_steps: int = _field(5, "Gradient steps on s per iteration; 0 leaves s as drawn.")
-    mining_step_size: float = _field(1.0, "Step size of mining, in units of the latent cube.")
+    mining_step_size: float = _field(0.05, "Root mean square move of a coordinate of s per step.")
     mining_warmup: float = _field(0.2, "Share of the epochs that pass before mining starts.")
 
     # Optimisation (section 4.1). Batch size and epochs are not printed.
@@ -86,6 +88,8 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, _typed(name, value))
         _check(self)
 
     @property
@@ -188,9 +192,9 @@ def read_file(path: str | Path | None) -> dict[str, Any]:
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read ``OCGAN_<FIELD>`` variables; values are parsed as YAML scalars or lists."""
+    """Read ``OCGAN_<FIELD>`` variables; empty ones count as not set."""
     names = {f"OCGAN_{name.upper()}": name for name in FIELDS}
-    return {names[key]: yaml.safe_load(value) for key, value in environment.items() if key in names}
+    return {names[key]: value for key, value in environment.items() if key in names and value}
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
@@ -203,7 +207,11 @@ def field_type(name: str) -> Any:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """Return `value` as the field's type (YAML's 10 is a fine float), or say what it must be."""
+    """Return `value` as the field's type, or say what it must be.
+
+    Text, as from a flag or the environment, may spell any of them: ``"50"``, ``"1e-3"``,
+    ``"32x48"``, ``"128,64"``. YAML's 10 is a fine float.
+    """
     if name not in FIELDS:
         raise unknown("setting", name, FIELDS)
     result = _convert(value, _TYPES[name])
@@ -219,15 +227,26 @@ def _convert(value: Any, wanted: Any) -> Any:
         options = (_convert(value, option) for option in get_args(wanted))
         return next((option for option in options if option is not None), None)
     if origin is Literal:
-        return value if value in get_args(wanted) and not isinstance(value, bool) else None
+        known = get_args(wanted)
+        return next((choice for choice in known if _convert(value, type(choice)) == choice), None)
     if origin is tuple:
         return _convert_tuple(value, get_args(wanted))
-    if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    return value if type(value) is wanted else None
+    if isinstance(value, str) and wanted in (int, float):
+        return _number(value, wanted)
+    kind = {int: Integral, float: Real}.get(wanted, wanted)  # numpy's numbers are welcome
+    return wanted(value) if isinstance(value, kind) and not isinstance(value, bool) else None
+
+
+def _number(text: str, wanted: type[int] | type[float]) -> int | float | None:
+    try:
+        return wanted(text)
+    except ValueError:
+        return None
 
 
 def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    if isinstance(value, str):  # "32x48", "128,64", "[128, 64]"
+        value = value.strip("[] ").replace("x", ",").replace("×", ",").split(",")
     if not isinstance(value, (list, tuple)):
         return None
     if items[-1] is not Ellipsis and len(value) != len(items):
@@ -244,7 +263,7 @@ def _spell(wanted: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(option) for option in get_args(wanted))
     if origin is tuple:
-        return "a list of whole numbers" if Ellipsis in get_args(wanted) else "[height, width]"
+        return "whole numbers such as 128,64" if Ellipsis in get_args(wanted) else "HEIGHTxWIDTH"
     return {int: "a whole number", float: "a number", str: "a word"}[wanted]
 
 
@@ -262,16 +281,14 @@ def _check(config: Config) -> None:
         "mining_warmup": (0, 1),
         "learning_rate": (1e-12, 1),
         "adam_beta1": (0, 0.999999),
-        "validation_fraction": (0.01, 0.5),
+        "validation_fraction": (0.01, 0.4),  # half may calibrate, and some must train
         "calibration_fraction": (0.01, 0.5),
     }
     for name, (low, high) in bounds.items():
         value = getattr(config, name)
-        if not low <= value <= high:
+        if not (low <= value <= high and math.isfinite(value)):
             upper = f" and at most {high:g}" if high < float("inf") else ""
             raise UsageError(f"{name} = {value!r} must be at least {low:g}{upper}")
-    if config.stage not in STAGES:
-        raise unknown("stage", config.stage, STAGES)
     if not config.latent_widths or min(config.latent_widths) < 1:
         raise UsageError(f"latent_widths = {config.latent_widths!r} must be whole numbers from 1")
     _check_image_size(config.image_size)

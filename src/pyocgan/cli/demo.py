@@ -7,6 +7,46 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from . import terminal
 
-def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("demo")) -> None:
-    """Show why OCGAN: train it and an auto-encoder on the digit 8 alone."""
+
+def demo(
+    *,
+    out: Annotated[Path, Parameter(alias="-o")] = Path("demo"),
+    seed: int = 0,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+) -> None:
+    """Show why OCGAN: train it and an auto-encoder on the digit 8 alone.
+
+    Uses scikit-learn's handwritten digits, so it needs no download, and takes about two minutes.
+    Prints the AUROC of every method for every digit, and draws a page, index.html, with what the
+    two networks make of each digit.
+
+    Parameters
+    ----------
+    out
+        The folder for the page, its pictures and its data.
+    seed
+        Draws weights, noise and the images to learn from.
+    quiet
+        Show no progress.
+    """
+    from ..demo import STAGES, Demo
+    from ..files import check_writable
+    from ..report import write_demo_page
+
+    check_writable(out)
+    run = Demo(random_state=seed)
+    for key, (title, _) in STAGES.items():
+        terminal.note(f"training: {title}, on {len(run.train_rows)} images of 8")
+        with terminal.display(quiet=quiet) as display:
+            for progress in run.train(key):
+                display.show(progress)
+    run.measure_baselines()
+    run.save(out)
+    page = write_demo_page(out)
+    novel = [c for c in run.images_classes if c in run.methods[0]["auroc"]]
+    terminal.table(
+        "AUROC, 8 against each digit", ["method", "all", *(f"vs {c}" for c in novel)], run.table()
+    )
+    print(f"\n{page}")
