@@ -387,7 +387,7 @@ def test_text_can_be_read_on_its_ground(theme, ground, name):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_grid_shows_every_pixel_as_a_square(channels):
+def test_a_grid_shows_every_image_in_its_place(channels):
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4, channels), dtype=np.uint8)
     picture = np.asarray(figures.image_grid(images, cell=8, gap=1, paper="#010203"))
     assert picture.shape == (2 * 16 + 2, 3 * 16 + 2 * 2, 3)
@@ -395,8 +395,10 @@ def test_a_grid_shows_every_pixel_as_a_square(channels):
     for row in range(2):
         for column in range(3):
             tile = picture[row * 18 : row * 18 + 16, column * 18 : column * 18 + 16]
-            assert (tile[1::4, 2::4] == images[row, column]).all()
-            assert (tile == tile[::4, ::4].repeat(4, 0).repeat(4, 1)).all()
+            small = np.asarray(Image.fromarray(tile).resize((4, 4), Image.Resampling.BOX))
+            others = np.abs(images.astype(float) - small).mean((2, 3, 4))
+            assert others.argmin() == 3 * row + column
+            assert others.min() < 25
 
 
 def test_the_reconstruction_table_draws_colour_images_and_marks_the_normal_class():

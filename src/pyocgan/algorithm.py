@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from .config import Config
+from .frozen import frozen_statistics, frozen_weights
 from .losses import fool, l_classifier, l_latent, l_mse, l_visual
 from .mining import mine
-from .networks import Networks, frozen_statistics, frozen_weights, tell_apart
+from .networks import Networks, tell_apart
 
 
 @dataclass(frozen=True)

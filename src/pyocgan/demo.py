@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "autoencoder_width": 32,
     "classifier_width": 16,
     "batch_size": 16,
-    "epochs": 100,
+    "epochs": 200,
 }
 
 
@@ -91,7 +91,7 @@ class Demo:
     def save(self, folder: Path) -> None:
         """Write `demo.json` and `demo.npz`, all that the page is made of."""
         arrays = io.BytesIO()
-        np.savez_compressed(arrays, **self._arrays())
+        np.savez_compressed(arrays, allow_pickle=False, **self._arrays())
         write_bytes(folder / "demo.npz", arrays.getvalue())
         write_json(folder / "demo.json", self._summary())
 

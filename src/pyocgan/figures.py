@@ -95,23 +95,23 @@ def png_bytes(image: Image.Image) -> bytes:
 def image_grid(
     images: Images, cell: float = 28, gap: int = 2, paper: str = "#ffffff"
 ) -> Image.Image:
-    """Lay images out as a table, each of their pixels an unblurred square.
+    """Lay images out as a table, enlarged smoothly.
 
     Parameters
     ----------
     images
         uint8 (rows, columns, H, W, K), K 1 or 3.
     cell
-        Wanted width of one image in CSS pixels; rounded down to a whole number of squares.
+        Wanted width of one image in CSS pixels; rounded down to a whole multiple of W.
     gap
         Space between images in CSS pixels, filled with `paper`.
     """
-    squares = _enlarged(images, cell)
-    rows, columns, height, width, _ = squares.shape
+    tiles = _enlarged(images, cell)
+    rows, columns, height, width, _ = tiles.shape
     space = gap * DENSITY
     sheet = np.empty((rows, columns, height + space, width + space, 3), np.uint8)
     sheet[:] = np.array(_rgb(paper), np.uint8)
-    sheet[:, :, :height, :width] = squares
+    sheet[:, :, :height, :width] = tiles
     table = sheet.transpose(0, 2, 1, 3, 4).reshape(
         rows * (height + space), columns * (width + space), 3
     )
@@ -166,10 +166,18 @@ def reconstruction_table(
 
 
 def _enlarged(images: Images, cell: float) -> Images:
-    """Repeat pixels: uint8 (a, b, H, W, K) -> (a, b, H·k, W·k, 3), k whole, W·k near `cell`."""
-    times = max(1, int(cell * DENSITY) // max(images.shape[2:4]))
-    squares = images.repeat(times, axis=2).repeat(times, axis=3)
-    return squares if images.shape[4] == 3 else squares[..., :1].repeat(3, axis=4)
+    """Enlarge smoothly: uint8 (a, b, H, W, K) -> (a, b, H·k, W·k, 3), k whole, W·k near `cell`.
+
+    Bicubic, not squares: the shape of a digit of 8×8 pixels is hard to see among its own edges.
+    """
+    a, b, high, wide, channels = images.shape
+    times = max(1, int(cell * DENSITY) // max(high, wide))
+    colour = images if channels == 3 else images.repeat(3, axis=4)
+    tiles = [
+        Image.fromarray(tile).resize((wide * times, high * times), Image.Resampling.BICUBIC)
+        for tile in colour.reshape(a * b, high, wide, 3)
+    ]
+    return np.stack([np.asarray(tile) for tile in tiles]).reshape(a, b, *tiles[0].size[::-1], 3)
 
 
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
@@ -195,7 +203,8 @@ def histograms(
 ) -> bytes:
     """Draw a histogram of the scores of each class: the normal class filled, the others outlined.
 
-    Each panel has one line for each class, all on one axis of scores. A panel's threshold is drawn
+    Each panel has one line for each class, all on one axis of scores, the same for all panels. Its
+    threshold is drawn
     as a line across them, and the share of each class beyond it is written at the right.
 
     Returns
@@ -209,8 +218,9 @@ def histograms(
         figure.set_layout_engine("constrained", wspace=0.08, hspace=0.06)
         shape = (1, len(panels)) if wide else (len(panels), 1)
         axes = figure.subplots(*shape, squeeze=False).ravel()
+        edges = _edges(np.concatenate([panel.scores for panel in panels]))
         for ax, panel in zip(axes, panels, strict=True):
-            _ridges(ax, panel, classes, normal_class, style)
+            _ridges(ax, panel, edges, classes, normal_class, style)
         return _chart_png(figure)
 
 
@@ -254,9 +264,13 @@ def strip_chart(
 
 
 def _ridges(
-    ax: Axes, panel: Panel, classes: Sequence[str], normal_class: str, style: Style
+    ax: Axes,
+    panel: Panel,
+    edges: NDArray[np.float64],
+    classes: Sequence[str],
+    normal_class: str,
+    style: Style,
 ) -> None:
-    edges = _edges(panel.scores)
     for line, name in enumerate(classes):
         base = len(classes) - 1 - line
         scores = panel.scores[panel.labels == name]

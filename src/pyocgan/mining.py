@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .frozen import frozen_statistics, frozen_weights
 from .losses import l_mining
-from .networks import frozen_statistics, frozen_weights
 
 INSIDE = 1.0 - 1e-4  # s stays in the open cube (-1, 1)^d, as every code of En does
 

@@ -6,9 +6,6 @@ Letters: B batch, K channels, H W pixels, d latent size; x in [-1, 1]^(B,K,H,W);
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -57,31 +54,26 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], width: int, d: int) -> None:
         super().__init__()
-        sizes = halvings(size)[::-1]  # smallest first
-        self.shape = (4 * width, *sizes[0])
-        self.code = nn.Sequential(
-            nn.Linear(d, 4 * width * sizes[0][0] * sizes[0][1], bias=False),
-            nn.Unflatten(1, self.shape),
-            nn.BatchNorm2d(4 * width),
-            nn.LeakyReLU(SLOPE),
-        )
-        self.upsample1 = self._upsample(4 * width, 2 * width, sizes[1])
-        self.upsample2 = self._upsample(2 * width, width, sizes[2])
-        self.upsample3 = self._transposed(width, channels, sizes[3], bias=True)
-
-    @staticmethod
-    def _transposed(before: int, after: int, to: tuple[int, int], *, bias: bool) -> nn.Module:
-        # From ⌈n/2⌉ a transposed convolution makes 2⌈n/2⌉ − 1 pixels; even n need one more.
-        more = (1 - to[0] % 2, 1 - to[1] % 2)
-        return nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, more, bias=bias)
-
-    @classmethod
-    def _upsample(cls, before: int, after: int, to: tuple[int, int]) -> nn.Sequential:
-        transposed = cls._transposed(before, after, to, bias=False)
-        return nn.Sequential(transposed, nn.BatchNorm2d(after), nn.LeakyReLU(SLOPE))
+        smallest, *sizes = halvings(size)[::-1]
+        start = (4 * width, *smallest)
+        layers: list[nn.Module] = [
+            nn.Linear(d, 4 * width * smallest[0] * smallest[1], bias=False),
+            nn.Unflatten(1, start),
+        ]
+        widths = (4 * width, 2 * width, width, channels)
+        for before, after, (h, w) in zip(widths[:-1], widths[1:], sizes, strict=True):
+            # From ⌈n/2⌉ a transposed convolution makes 2⌈n/2⌉ − 1 pixels; even n need one more.
+            more, last = (1 - h % 2, 1 - w % 2), (h, w) == size
+            layers += [
+                nn.BatchNorm2d(before),
+                nn.LeakyReLU(SLOPE),
+                nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, more, bias=last),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        return torch.tanh(self.upsample3(self.upsample2(self.upsample1(self.code(z)))))
+        x: Tensor = self.layers(z)
+        return x
 
 
 class LatentDiscriminator(nn.Module):
@@ -129,15 +121,13 @@ class Networks(nn.Module):
         d, width = config.latent_size, config.autoencoder_width
         self.En = Encoder(channels, size, width, d)
         self.De = Decoder(channels, size, width, d)
-        self.D_l = LatentDiscriminator(d, config.latent_widths) if config.uses_latent_game else None
-        self.D_v = (
-            ImageClassifier(channels, size, config.visual_width)
-            if config.uses_visual_game
-            else None
-        )
-        self.C = (
-            ImageClassifier(channels, size, config.classifier_width) if config.uses_mining else None
-        )
+        self.D_l = self.D_v = self.C = None
+        if config.uses_latent_game:
+            self.D_l = LatentDiscriminator(d, config.latent_widths)
+        if config.uses_visual_game:
+            self.D_v = ImageClassifier(channels, size, config.visual_width)
+        if config.uses_mining:
+            self.C = ImageClassifier(channels, size, config.classifier_width)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """De(En(x)): (B, K, H, W) → (B, K, H, W)."""
@@ -180,39 +170,3 @@ def tell_apart(D_l: nn.Module, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """
     logits = D_l(torch.cat([s, z]))
     return logits[: len(s)], logits[len(s) :]
-
-
-@contextmanager
-def frozen_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Normalise by the batch as in training, but leave the running statistics as they are.
-
-    Scores are taken with De's running statistics. They must be those of reconstructions, so
-    decoded uniform samples, and mining, pass through here.
-    """
-    norms = [
-        module
-        for network in networks
-        for module in network.modules()
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.track_running_stats
-    ]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-
-
-@contextmanager
-def frozen_weights(*networks: nn.Module) -> Iterator[None]:
-    """Let gradients pass through the networks to their input, but to no weight."""
-    weights = [weight for network in networks for weight in network.parameters()]
-    before = [weight.requires_grad for weight in weights]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight, requires_grad in zip(weights, before, strict=True):
-            weight.requires_grad_(requires_grad)

@@ -1,0 +1,34 @@
+# make demo: set up and run the main job. make test: set up and check everything.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types tests docs clean
+
+demo: .venv/ready
+	$(BIN)/ocgan demo --out demo
+
+test: lint types tests
+
+lint: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/ready
+	$(BIN)/mypy
+
+# One thread a worker: OpenMP's threads wait for each other where there are more than cores.
+tests: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+docs: .venv/ready
+	$(BIN)/python docs/write_commands.py
+
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo runs
