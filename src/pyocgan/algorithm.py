@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from .config import Config
+from .config import ADAM_BETA2, Config
 from .frozen import frozen_statistics, frozen_weights
 from .losses import fool, l_classifier, l_latent, l_mse, l_visual
 from .mining import mine
@@ -33,7 +33,7 @@ def build_optimizers(config: Config, nets: Networks) -> Optimizers:
 
     def adam(*networks: torch.nn.Module | None) -> Optimizer | None:
         weights = [w for network in networks if network is not None for w in network.parameters()]
-        betas = (config.adam_beta1, 0.999)
+        betas = (config.adam_beta1, ADAM_BETA2)
         return Adam(weights, lr=config.learning_rate, betas=betas) if weights else None
 
     generator = adam(nets.En, nets.De)
@@ -87,10 +87,9 @@ def iterate(
     # 2. Discriminator update, with s as drawn.
     if D_l is not None:
         losses["latent"] = l_latent(*tell_apart(D_l, s, z.detach()))
-    if D_v is not None and De_s is not None:
-        losses["visual"] = l_visual(D_v(x), D_v(De_s))
-    if D_l is not None:
-        _step(optimizers.discriminator, sum(losses[k] for k in ("latent", "visual") if k in losses))
+        if D_v is not None and De_s is not None:
+            losses["visual"] = l_visual(D_v(x), D_v(De_s))
+        _step(optimizers.discriminator, losses["latent"] + losses.get("visual", 0))
 
     # 3. Informative-negative mining, all networks fixed.
     s_mined = s
@@ -113,9 +112,8 @@ def iterate(
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def _step(optimizer: Optimizer | None, loss: Tensor | int) -> None:
-    assert optimizer is not None
-    assert isinstance(loss, Tensor)
+def _step(optimizer: Optimizer | None, loss: Tensor) -> None:
+    assert optimizer is not None  # as it is where its networks are
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

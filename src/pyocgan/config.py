@@ -22,6 +22,13 @@ from .errors import UsageError, unknown
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+# Numbers that no preset changes (section 4.1): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
+# and the spread of the first weights are not printed: Adam's usual one, and DCGAN's.
+KERNEL_SIZE, STRIDE, PADDING = 5, 2, 2
+LEAKY_SLOPE = 0.2
+ADAM_BETA2 = 0.999
+INITIAL_STD = 0.02
+
 SMALLEST_SIDE, LARGEST_SIDE = 8, 128  # pixels; three stride-2 convolutions leave 1×1 of 8×8
 
 

@@ -203,9 +203,8 @@ def histograms(
 ) -> bytes:
     """Draw a histogram of the scores of each class: the normal class filled, the others outlined.
 
-    Each panel has one line for each class, all on one axis of scores, the same for all panels. Its
-    threshold is drawn
-    as a line across them, and the share of each class beyond it is written at the right.
+    Each panel has one line for each class, all on one axis of scores, the same for all panels. A
+    panel's threshold is a line across them; the share of each class beyond it stands at the right.
 
     Returns
     -------

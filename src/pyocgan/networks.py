@@ -9,10 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .config import Config
-
-KERNEL, STRIDE, PADDING = 5, 2, 2  # section 4.1: 5×5 convolutions of stride 2
-SLOPE = 0.2  # section 4.1: leaky ReLU
+from .config import INITIAL_STD, KERNEL_SIZE, LEAKY_SLOPE, PADDING, STRIDE, Config
 
 
 def halvings(size: tuple[int, int], times: int = 3) -> list[tuple[int, int]]:
@@ -28,9 +25,9 @@ def convolutions(channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [
-            nn.Conv2d(before, after, KERNEL, STRIDE, PADDING, bias=False),
+            nn.Conv2d(before, after, KERNEL_SIZE, STRIDE, PADDING, bias=False),
             nn.BatchNorm2d(after),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(LEAKY_SLOPE),
         ]
     return nn.Sequential(*layers)
 
@@ -66,8 +63,8 @@ class Decoder(nn.Module):
             more, last = (1 - h % 2, 1 - w % 2), (h, w) == size
             layers += [
                 nn.BatchNorm2d(before),
-                nn.LeakyReLU(SLOPE),
-                nn.ConvTranspose2d(before, after, KERNEL, STRIDE, PADDING, more, bias=last),
+                nn.LeakyReLU(LEAKY_SLOPE),
+                nn.ConvTranspose2d(before, after, KERNEL_SIZE, STRIDE, PADDING, more, bias=last),
             ]
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
@@ -149,13 +146,13 @@ def build(
     networks = networks.to_empty(device="cpu")
     for module in networks.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            std = module.in_features**-0.5 if isinstance(module, nn.Linear) else 0.02
+            std = module.in_features**-0.5 if isinstance(module, nn.Linear) else INITIAL_STD
             nn.init.normal_(module.weight, 0.0, std, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.reset_running_stats()
-            nn.init.normal_(module.weight, 1.0, 0.02, generator=generator)
+            nn.init.normal_(module.weight, 1.0, INITIAL_STD, generator=generator)
             nn.init.zeros_(module.bias)
     return networks
 
