@@ -29,7 +29,7 @@ class Optimizers:
 
 
 def build_optimizers(config: Config, nets: Networks) -> Optimizers:
-    """Build the optimisers of section 4.1 for the networks that the stage trains."""
+    """Build the optimisers of section 3.4 for the networks that the stage trains."""
 
     def adam(*networks: torch.nn.Module | None) -> Optimizer | None:
         weights = [w for network in networks if network is not None for w in network.parameters()]

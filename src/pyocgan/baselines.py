@@ -1,7 +1,8 @@
 """Training-free baselines: what a trained detector has to beat before anyone should use it.
 
 All take uint8 images (N, H, W, K) and have the detector's methods: ``fit(X)``,
-``novelty_scores(X)`` → (N,) float64, larger = more novel. None has randomness.
+``novelty_scores(X)`` → (N,) float64, larger = more novel. None has randomness, except the isolation
+forest. Each has one setting for all data sets and classes; none was chosen by looking at results.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import KernelDensity, NearestNeighbors
+from sklearn.svm import OneClassSVM
+
+GRADIENTS_AT_ONCE = 512  # images whose gradients are computed together: bounds memory, no result
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -54,6 +59,11 @@ def oriented_gradients(X: Pixels) -> Features:
     Each of the 4·K maps is blurred with σ = 1 pixel and average-pooled 2×2; the whole vector is
     divided by its 2-norm: (N, 4·K·⌊H/2⌋·⌊W/2⌋).
     """
+    starts = range(0, max(len(X), 1), GRADIENTS_AT_ONCE)
+    return np.concatenate([_gradients(X[start : start + GRADIENTS_AT_ONCE]) for start in starts])
+
+
+def _gradients(X: Pixels) -> Features:
     x = X.astype(np.float32) / 255
     across, down = np.zeros_like(x), np.zeros_like(x)
     across[:, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
@@ -63,7 +73,7 @@ def oriented_gradients(X: Pixels) -> Features:
     n, h, w, k = blurred.shape
     cropped = blurred[:, : h // 2 * 2, : w // 2 * 2]
     pooled = cropped.reshape(n, h // 2, 2, w // 2, 2, k).mean(axis=(2, 4))
-    return unit_norm(pooled.reshape(n, -1))
+    return unit_norm(pooled.reshape(n, h // 2 * (w // 2) * k))
 
 
 class NearestNeighbours:
@@ -105,6 +115,74 @@ class PCAReconstruction:
         x = raw(X)
         x_hat = self.pca_.inverse_transform(self.pca_.transform(x))
         result: NDArray[np.float64] = np.square(x - x_hat, dtype=np.float64).mean(axis=1)
+        return result
+
+
+class KernelDensityEstimate:
+    """Negative log density of a Gaussian kernel estimate on whitened principal components.
+
+    The bandwidth is Scott's rule, n^(-1/(d+4)) (Scott, Multivariate Density Estimation, 1992), for
+    d components. Ruff et al. (Deep One-Class Classification, ICML 2018) choose it by
+    cross-validation for each class instead.
+    """
+
+    def __init__(self, components: int = 32) -> None:
+        self.components = components
+
+    def fit(self, X: Pixels) -> Self:
+        """Find the principal components of the normal images, and keep their coordinates."""
+        features = raw(X)
+        components = min(self.components, len(X) - 1, features.shape[1])
+        self.pca_ = PCA(components, whiten=True, svd_solver="full").fit(features)
+        self.density_ = KernelDensity(bandwidth="scott").fit(self.pca_.transform(features))
+        return self
+
+    def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
+        """Return the negative log density at each image."""
+        result: NDArray[np.float64] = -self.density_.score_samples(self.pca_.transform(raw(X)))
+        return result
+
+
+class OneClassSupportVectors:
+    """One-class support vector machine on pixels in [0, 1] (Schölkopf et al., 2001).
+
+    RBF kernel with scikit-learn's γ = 1 / (pixels × variance), ν = 0.1. Ruff et al. (2018) try ten
+    values of γ on labelled test images, which no user has.
+    """
+
+    def __init__(self, nu: float = 0.1) -> None:
+        self.nu = nu
+
+    def fit(self, X: Pixels) -> Self:
+        """Find the support vectors."""
+        self.svm_ = OneClassSVM(kernel="rbf", gamma="scale", nu=self.nu).fit(raw(X))
+        return self
+
+    def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
+        """Return the negative sum of kernels at each image."""
+        result: NDArray[np.float64] = -self.svm_.score_samples(raw(X)).astype(np.float64)
+        return result
+
+
+class Isolation:
+    """Isolation forest on pixels (Liu, Ting, Zhou, 2008): 100 trees of 256 images, as they say.
+
+    The only baseline with randomness.
+    """
+
+    def __init__(self, random_state: int = 0) -> None:
+        self.random_state = random_state
+
+    def fit(self, X: Pixels) -> Self:
+        """Grow the trees."""
+        self.forest_ = IsolationForest(
+            n_estimators=100, max_samples=min(256, len(X)), random_state=self.random_state
+        ).fit(raw(X))
+        return self
+
+    def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
+        """Return the anomaly score of Liu et al., equation 2: in (0, 1)."""
+        result: NDArray[np.float64] = -self.forest_.score_samples(raw(X))
         return result
 
 

@@ -7,6 +7,7 @@ is, exchangeable with the calibration images, then P(p ≤ α) ≤ α whatever t
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError, UsageError
+
+SMALLEST_FPR = 1e-9  # no one has more images than that
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,15 @@ class Split:
 def images_needed(fpr: float) -> int:
     """Return the fewest calibration images with which a p-value can be as small as `fpr`."""
     check_fpr(fpr)
-    return max(1, math.ceil(1 / fpr - 1e-9) - 1)
+    n = max(1, math.floor(1 / fpr) - 1)
+    while 1 / (n + 1) > fpr:  # at most twice: the division above is rounded
+        n += 1
+    return n
 
 
 def check_fpr(fpr: float) -> None:
-    """Refuse a false-alarm rate outside (0, 1)."""
-    if not (isinstance(fpr, (int, float)) and 0 < fpr < 1):
+    """Refuse a false-alarm rate outside (0, 1), or too small for any number of images."""
+    if not (isinstance(fpr, (int, float)) and SMALLEST_FPR <= fpr < 1):
         raise UsageError(f"fpr = {fpr!r} must be a false-alarm rate between 0 and 1, such as 0.01")
 
 
@@ -41,24 +47,45 @@ def split_counts(n: int, *, validation: float, calibration: float, fpr: float) -
     """Share out `n` normal images.
 
     Calibration takes its fraction, or as many as `fpr` needs if that is more, but never more than
-    half of the images.
+    half of the images; two at least are left to train.
 
     Raises
     ------
     InputError
         When `n` is too small; the message says how many images the rate needs.
     """
-    n_calibration = max(math.ceil(calibration * n), images_needed(fpr))
-    n_validation = max(1, math.ceil(validation * n))
-    if n_calibration > n // 2 or n - n_calibration - n_validation < 2:
-        needed = max(2 * images_needed(fpr), 4)
-        reachable = 1 / (n // 2 + 1)
-        advice = f"; {n} images reach fpr {reachable:.3g} at best" if n >= 4 else ""
+    smallest = images_needed(fpr)
+    if smallest > _most_calibration(n, validation):
+        needed = next(
+            m for m in itertools.count(2 * smallest) if smallest <= _most_calibration(m, validation)
+        )
         raise InputError(
             f"{n} normal image{'s' * (n != 1)} cannot be calibrated for a false-alarm rate of "
-            f"{fpr:g}: that needs {needed} images or more (half of them held out){advice}"
+            f"{fpr:g}: that needs {needed:,} or more, of which {smallest:,} are held out to "
+            f"calibrate{_reachable(_most_calibration(n, validation))}"
         )
+    n_calibration = max(math.ceil(calibration * n), smallest)
+    n_calibration = min(n_calibration, _most_calibration(n, validation))
+    n_validation = _validation(n, validation)
     return Split(n - n_calibration - n_validation, n_validation, n_calibration)
+
+
+def _validation(n: int, fraction: float) -> int:
+    return max(1, math.ceil(fraction * n))
+
+
+def _most_calibration(n: int, validation: float) -> int:
+    """The most of `n` images that may calibrate: half, and two are left to train."""
+    return min(n // 2, n - _validation(n, validation) - 2)
+
+
+def _reachable(n_calibration: int) -> str:
+    """Say which rate can be had, rounded up so that it can be typed in."""
+    if n_calibration < 1:
+        return ""
+    smallest = 1 / (n_calibration + 1)
+    unit = 10.0 ** (math.floor(math.log10(smallest)) - 1)
+    return f"; {math.ceil(smallest / unit) * unit:.2g} is in reach"
 
 
 @dataclass(frozen=True)
@@ -70,10 +97,10 @@ class Calibration:
     @classmethod
     def of(cls, scores: ArrayLike) -> Calibration:
         """Build from scores in any order; they must be finite and at least one."""
-        ordered = np.sort(np.asarray(scores, dtype=np.float64))
-        if ordered.ndim != 1 or not len(ordered) or not np.isfinite(ordered).all():
+        given = np.asarray(scores, dtype=np.float64)
+        if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
             raise InputError("calibration needs one finite score for each of one or more images")
-        return cls(ordered)
+        return cls(np.sort(given))
 
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
         """P = (1 + #{calibration scores ≥ score}) / (n + 1): (N,) in [1/(n+1), 1]."""
@@ -92,7 +119,9 @@ class Calibration:
         """
         check_fpr(fpr)
         n = len(self.scores)
-        k = math.floor(fpr * (n + 1) + 1e-9)  # p ≤ fpr: fewer than k calibration scores ≥ score
+        # p ≤ fpr: fewer than k calibration scores ≥ score. Found among the p-values themselves,
+        # since fpr * (n + 1) is rounded: 0.29 * 100 is less than 29.
+        k = int(np.searchsorted(np.arange(1, n + 1) / (n + 1), fpr, side="right"))
         if k < 1:
             raise UsageError(
                 f"fpr = {fpr:g} is out of reach of {n} calibration images (the smallest rate is "

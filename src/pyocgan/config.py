@@ -22,7 +22,7 @@ from .errors import UsageError, unknown
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-# Numbers that no preset changes (section 4.1): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
+# Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
 # and the spread of the first weights are not printed: Adam's usual one, and DCGAN's.
 KERNEL_SIZE, STRIDE, PADDING = 5, 2, 2
 LEAKY_SLOPE = 0.2
@@ -46,23 +46,24 @@ class Config:
         When a value is outside its range; the message quotes it and says what is allowed.
     """
 
-    # What is trained (section 4.3, table 4: the four rows of the ablation).
+    # What is trained (section 4.3: the four rows of the ablation).
     stage: Stage = _field("+mining", "How much of OCGAN is trained: the paper's ablation stages.")
 
     # Images. "auto" is settled from the training images and stored in the model.
     image_size: int | tuple[int, int] | Literal["auto"] = _field(
-        "auto", "Side, or height and width, in pixels that every image is resized to (8 to 128)."
+        "auto", "Pixels that every image is resized to: auto, a side, or HEIGHTxWIDTH (8 to 128)."
     )
-    channels: Literal["auto", 1, 3] = _field("auto", "1 (grey) or 3 (colour).")
+    channels: Literal["auto", 1, 3] = _field("auto", "auto, 1 (grey) or 3 (colour).")
 
-    # Networks (section 3.3 and 4.1). The paper prints no latent size: 16 is the authors' example
+    # Networks (section 3.4). The paper prints no latent size: 16 is the authors' example
     # for MNIST, 512 the one for CIFAR-10 (see COLOUR); ports use 288.
     latent_size: int = _field(16, "Size d of the latent code z in (-1, 1)^d.")
     autoencoder_width: int = _field(64, "Channels of En's first convolution; doubled twice.")
     visual_width: int = _field(12, "Channels of D_v's first convolution; doubled twice.")
     classifier_width: int = _field(64, "Channels of C's first convolution; doubled twice.")
     latent_widths: tuple[int, ...] = _field(
-        (128, 64, 32, 16), "Widths of the hidden layers of D_l, before its one logit."
+        (128, 64, 32, 16),
+        "Widths of the hidden layers of D_l, before its one logit, as 128,64,32,16.",
     )
 
     # Denoising auto-encoder (section 3.2). Variance 0.2, as the text says; Algorithm 1 prints
@@ -75,12 +76,12 @@ class Config:
     reconstruction_weight: float = _field(10.0, "λ, the weight of l_MSE in the generator update.")
 
     # Informative-negative mining (section 3.2): five gradient steps. Step size and the length of
-    # the warm-up are not printed ("once the quality of generated images is satisfactory").
+    # the warm-up, until decoded samples look reasonable, are not printed.
     mining_steps: int = _field(5, "Gradient steps on s per iteration; 0 leaves s as drawn.")
     mining_step_size: float = _field(0.05, "Root mean square move of a coordinate of s per step.")
     mining_warmup: float = _field(0.2, "Share of the epochs that pass before mining starts.")
 
-    # Optimisation (section 4.1). Batch size and epochs are not printed.
+    # Optimisation (section 3.4). Batch size and epochs are not printed.
     learning_rate: float = _field(2e-4, "Adam's learning rate, for every network.")
     adam_beta1: float = _field(0.5, "Adam's β₁, for every network.")
     batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.")

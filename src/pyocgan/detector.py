@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,9 +22,10 @@ from . import model_folder, scoring
 from .calibration import Calibration, Split, check_fpr, split_counts
 from .config import Config, check_settings, resolve
 from .data import ImageRule, Images, Source, infer_rule, open_source, read, read_batches
+from .errors import UsageError
 from .images import to_pixels
 from .networks import Networks
-from .training import Progress, Record, Training
+from .training import DEVICES, Progress, Record, Training
 
 ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
 
@@ -153,6 +155,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _prepare(self, X: ImageSource) -> _Prepared:
         """Read the images, settle what is "auto", and share the images out."""
         check_fpr(self.fpr)
+        _check_random_state(self.random_state)
         wanted = resolve(self.preset, self.settings or {})
         source = as_source(X)
         rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
@@ -175,7 +178,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             prepared.config.to_dict(),
             prepared.fingerprint,
             asdict(prepared.split),
-            self.random_state,
+            int(self.random_state),
             training.precision,
         )
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -290,6 +293,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         ModelError
             Not a model, damaged, or written by a newer version.
+        UsageError
+            A device that is not here.
         """
         folder = Path(folder)
         content = model_folder.read_description(folder)
@@ -297,8 +302,19 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             tensors = safetensors.load(model_folder.read_weights(folder, content))
             detector = cls(**content["parameters"])
             detector._restore(content, tensors)
-        detector.networks_.to(device)
+        detector._move(device)
         return detector
+
+    def _move(self, device: str) -> None:
+        if device.partition(":")[0] not in DEVICES:
+            raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.networks_.to(device)
+        except (RuntimeError, AssertionError) as error:  # what torch raises of either kind
+            reason = str(error).partition("\n")[0]
+            raise UsageError(f"device = {device!r} cannot be used here: {reason}") from None
 
     def _restore(self, content: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
         self.config_ = Config(**check_settings(content["config"]))
@@ -340,6 +356,11 @@ class _Prepared:
     train: NDArray[np.uint8]
     validation: NDArray[np.uint8]
     calibration: NDArray[np.uint8]
+
+
+def _check_random_state(random_state: object) -> None:
+    if not isinstance(random_state, Integral) or random_state < 0:
+        raise UsageError(f"random_state = {random_state!r} must be a whole number from 0")
 
 
 def as_source(X: ImageSource) -> Source:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import OcganError
 
 
@@ -20,8 +22,14 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     OcganError
-        When the folder cannot be written; the message names the path and the system's reason.
+        When the folder cannot be written, or `path` is no plain file, such as /dev/null; the
+        message names the path and the system's reason.
     """
+    path = path.resolve()  # what a link points to is replaced, not the link
+    if path.parent.exists() and not path.parent.is_dir():
+        raise OcganError(f"cannot write {str(path)!r}: {str(path.parent)!r} is no folder")
+    if path.exists() and not path.is_file():
+        raise OcganError(f"cannot write {str(path)!r}: it is there and is no plain file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -48,13 +56,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write a UTF-8 text file whole or not at all; what is no text becomes a JSON escape."""
+    write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file whole or not at all; not-a-number is refused, since JSON has none."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    write_text(path, text + "\n")
 
 
 def check_writable(folder: Path) -> None:
@@ -62,6 +71,13 @@ def check_writable(folder: Path) -> None:
     with replacing(folder / ".writable"):
         pass
     (folder / ".writable").unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's numbers into Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written as JSON")
 
 
 def _umask() -> int:

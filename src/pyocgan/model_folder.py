@@ -28,7 +28,6 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
     """Write safetensors and description; an earlier model in `folder` gives way at the end."""
     digest = hashlib.sha256(weights).hexdigest()
     name = f"weights-{digest[:12]}.safetensors"
-    write_bytes(folder / name, weights)
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -36,7 +35,14 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
         "weights": name,
         "weights_sha256": digest,
     }
-    write_json(folder / DESCRIPTION, header | dict(description))
+    is_new = not (folder / name).exists()
+    write_bytes(folder / name, weights)
+    try:
+        write_json(folder / DESCRIPTION, header | dict(description))
+    except BaseException:
+        if is_new:
+            (folder / name).unlink()
+        raise
     for old in folder.glob("weights-*.safetensors"):
         if old.name != name:
             old.unlink()

@@ -1,4 +1,4 @@
-"""The five networks of OCGAN: section 3.2 and, for their sizes, section 4.1 of the paper.
+"""The five networks of OCGAN: section 3.2 and, for their sizes, section 3.4 of the paper.
 
 Letters: B batch, K channels, H W pixels, d latent size; x in [-1, 1]^(B,K,H,W); z, s in
 (-1, 1)^(B,d). Discriminators and classifier give logits; the sigmoid lives in the losses.

@@ -1,4 +1,4 @@
-"""Novelty scores of a trained model: section 3.2, "the reconstruction error decides".
+"""Novelty scores of a trained model: the reconstruction error (section 3.3).
 
 A score is a function of one image and the model, never of the batch: everything runs with the
 stored statistics of batch normalisation, and noise at test time is one fixed picture.

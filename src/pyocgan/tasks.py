@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from .data import NAMED, Source, Split, open_source, protocol_1, protocol_2
+from .data import Source, Split, open_source, protocol_1, protocol_2
 from .errors import UsageError
 
 Protocol = Literal[1, 2]
@@ -61,20 +61,28 @@ class Task:
         Raises
         ------
         UsageError
-            When no class is named, or train and test are the same images.
+            When no class is named and the training part has several, or train and test are the
+            same images.
         """
-        if self.normal_class is None:
-            raise UsageError("say which class is normal: --class NAME")
         if self.protocol == 1:
             everything = self._open("all")
-            return protocol_1(everything, self.normal_class, random_state=self.split_seed)
+            name = self._normal_class(everything)
+            return protocol_1(everything, name, random_state=self.split_seed)
         train, test = self._open("train"), self._open("test")
         if set(train.names) & set(test.names):
             raise UsageError(
-                f"{self.source!r} is not divided into train and test: use --protocol 1, which "
-                "holds out 20 % of the class, or test on other images"
+                f"{self.source!r} is not divided into train and test: train with --protocol 1, "
+                "which holds out 20 % of the class, or name other images to test on"
             )
-        return protocol_2(train, test, self.normal_class)
+        return protocol_2(train, test, self._normal_class(train))
+
+    def _normal_class(self, train: Source) -> str:
+        """Return the class that was named, or the only one that trains."""
+        if self.normal_class is not None:
+            return self.normal_class
+        if train.labels is not None and len(train.classes) == 1:
+            return train.classes[0]
+        raise UsageError("say which class is normal: --class NAME")
 
     def _open(self, split: Literal["train", "test", "all"]) -> Source:
         return open_source(self.source, split=split, data_root=self.data_root)
@@ -83,4 +91,4 @@ class Task:
 def absolute(source: str) -> str:
     """Make a path absolute, so that a model finds its source from anywhere; names stay."""
     path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() or source not in NAMED else source
+    return str(path.resolve()) if path.exists() else source

@@ -7,25 +7,26 @@ drives it may draw it, save it, or stop.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from . import algorithm, scoring
 from .config import Config
-from .errors import ModelError, UsageError
-from .files import replacing
+from .errors import ModelError, OcganError, UsageError
+from .files import write_bytes
 from .images import to_range
 from .networks import Networks, build
 
@@ -102,14 +103,13 @@ class Training:
         self.config, self.seed, self.validation = config, seed, validation
         self.batch_size = min(config.batch_size, len(train))
         self.iterations = len(train) // self.batch_size  # the rest waits for another epoch's order
-        fabric = open_fabric(device, precision)
+        self.fabric = fabric = open_fabric(device, precision)
         self.precision = str(fabric._precision.precision)
         seeds = np.random.SeedSequence(seed).generate_state(2)
         _, height, width, channels = train.shape
         draw = torch.Generator().manual_seed(int(seeds[0]))
         self.nets = build(config, channels, (height, width), draw).to(fabric.device)
         self.optimizers = algorithm.build_optimizers(config, self.nets)
-        self._wrapped = cast("Networks", _wrap(fabric, self.nets))
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(train).to(fabric.device)
         self.best: dict[str, Tensor] = {}
@@ -180,8 +180,8 @@ class Training:
             "identity": identity,
             "state": json.dumps(asdict(self._state)),
         }
-        with replacing(path) as temporary:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+        # In memory first: safetensors' own writer has an error of its own for a full disk.
+        write_bytes(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata))
 
     def load(self, path: Path, identity: str) -> None:
         """Go on from a checkpoint exactly where `save` left it.
@@ -199,6 +199,15 @@ class Training:
                 f"the checkpoint {str(path)!r} belongs to other images or settings: "
                 "train into another folder, or start over with --restart"
             )
+        try:
+            self._restore(tensors, metadata)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            kind = type(error).__name__
+            raise ModelError(
+                f"the checkpoint {str(path)!r} is damaged ({kind}): start over with --restart"
+            ) from None
+
+    def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.nets.load_state_dict(_under("nets/", tensors))
         self.best = _under("best/", tensors)
         self._sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
@@ -217,14 +226,15 @@ class Training:
         first = self._state.iteration * self.batch_size
         x = to_range(self.images[order[first : first + self.batch_size]])
         self.nets.train()
-        losses = algorithm.iterate(
-            self._wrapped,
-            self.optimizers,
-            x,
-            self.config,
-            generator=self.generator,
-            mining=self._mining,
-        )
+        with self.fabric.autocast():  # the precision; nothing else of an iteration knows of it
+            losses = algorithm.iterate(
+                self.nets,
+                self.optimizers,
+                x,
+                self.config,
+                generator=self.generator,
+                mining=self._mining,
+            )
         for name, loss in losses.items():  # on the device: no wait for it at every iteration
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
 
@@ -235,6 +245,11 @@ class Training:
     def _end_epoch(self) -> Record:
         state, started = self._state, time.perf_counter()
         error = float(scoring.novelty_scores(self.nets, self.validation, self.config).mean())
+        if not math.isfinite(error):
+            raise OcganError(
+                f"training diverged in epoch {state.epoch + 1}: the validation error is {error}; "
+                f"a learning_rate below {self.config.learning_rate:g} may help"
+            )
         best = state.best_error is None or error < state.best_error
         if best:
             state.best_epoch, state.best_error = state.epoch + 1, error
@@ -284,6 +299,7 @@ def open_fabric(device: str, precision: str) -> Fabric:
 
     # auto is float32 everywhere until bfloat16 is measured to train as well.
     chosen = "32-true" if precision == "auto" else precision
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -293,24 +309,15 @@ def open_fabric(device: str, precision: str) -> Fabric:
             raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
 
 
-def _wrap(fabric: Fabric, nets: Networks) -> SimpleNamespace:
-    """Fabric's view of each network on its own, as a game between several needs it."""
-    return SimpleNamespace(
-        **{
-            name: None if net is None else fabric.setup_module(net, move_to_device=False)
-            for name in ("En", "De", "D_l", "D_v", "C")
-            for net in (getattr(nets, name),)
-        }
-    )
-
-
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read the checkpoint {str(path)!r}: {error}") from None
+        raise ModelError(
+            f"cannot read the checkpoint {str(path)!r} ({error}): start over with --restart"
+        ) from None
     if metadata.get("format") != str(CHECKPOINT_FORMAT):
         raise ModelError(
             f"the checkpoint {str(path)!r} has format {metadata.get('format')!r}, this version "

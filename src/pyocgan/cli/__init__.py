@@ -6,6 +6,7 @@ Each command is a module; what needs torch is imported inside the functions that
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -13,11 +14,13 @@ import cyclopts
 
 from .. import __version__
 from ..errors import OcganError
+from . import terminal
+from .benchmark import app as benchmark_app
 from .data import app as data_app
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
-from .predict import predict
+from .predict import STDIN, predict
 from .train import train
 
 EXIT_CODES = """
@@ -25,27 +28,39 @@ Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input; 4 nove
 --fail-on-novel; 130 interrupted (a checkpoint is written first).
 """
 
+
+def _shown_default(value: object) -> object:
+    """Show defaults in help texts, but not that a switch is off."""
+    return None if value is False else value
+
+
 app = cyclopts.App(
     name="ocgan",
     version=__version__,
     help="Learn one class of images; find what does not belong to it.",
     help_epilogue=EXIT_CODES.strip().replace("\n", " "),
-    help_format="plaintext",
+    help_format="markdown",  # plain text would keep the docstrings' line breaks
+    default_parameter=cyclopts.Parameter(show_default=_shown_default),
+    suppress_keyboard_interrupt=False,  # `run` says what happened
 )
 for command in (demo, train, predict, evaluate, info):
     app.command(command)
 app.command(data_app)
+app.command(benchmark_app)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code; errors become one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths pass unchanged, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     try:
-        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        words = [STDIN if word == "-" else word for word in argv]  # an option, to cyclopts
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return _fail(f"{_one_line(error)} (see ocgan --help)", 2)
@@ -60,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"ocgan: {message}", file=sys.stderr)
+    terminal.note(f"ocgan: {message}")
     return code
 
 

@@ -10,7 +10,7 @@ import cyclopts
 
 from . import terminal
 
-app = cyclopts.App(name="data", help="List, fetch and describe data sets.", help_format="plaintext")
+app = cyclopts.App(name="data", help="List, fetch and describe data sets.", help_format="markdown")
 
 
 @app.default

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ..errors import UsageError
-from ..tasks import Task, absolute
+from ..errors import InputError, UsageError
+from ..tasks import Task
 from . import terminal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..data import Images
+    from ..data import Images, Source
     from ..detector import NoveltyDetector
     from ..evaluation import Evaluation
 
@@ -29,7 +29,6 @@ def evaluate(
     /,
     *,
     normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
-    protocol: Literal[1, 2] | None = None,
     data_root: Path | None = None,
     baselines: bool = True,
     scores: Path | None = None,
@@ -39,25 +38,24 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled images: AUROC, AUPR, false-alarm and detection rate.
 
-    Without a source, the model is tested on the test part of what it was trained on. Beside it
-    stand training-free methods, fitted on the same training images.
+    Without a source, the model is tested on the test part of what it was trained on, by the
+    protocol it was trained with. Beside it stand training-free methods, fitted on the same
+    training images.
 
     Parameters
     ----------
     model
         A folder that `ocgan train` made.
     source
-        Labelled images, as for `ocgan train`.
+        Other labelled images, as for `ocgan train`; their test part, where they have one.
     normal_class
         The class that is normal there (default: the one trained on).
-    protocol
-        1 or 2 of the paper (default: the one trained with).
     data_root
         Where named data sets lie.
     baselines
-        Also fit and measure nearest neighbours and PCA.
+        Also fit and measure nearest neighbours and PCA, which needs the training images.
     scores
-        Write the score of every image there: path, label, is_novel, score (CSV).
+        Write every image's path, label, is_novel and score by each method there (CSV).
     skip_unreadable
         Leave out images that cannot be read, and list them.
     as_json
@@ -69,43 +67,112 @@ def evaluate(
     from ..detector import NoveltyDetector
 
     detector = NoveltyDetector.load(model, device=device)
-    task = _task(detector, source, normal_class, protocol, data_root)
-    split = task.split
+    task = _task(detector, data_root)
+    split = (
+        _own_split(task, normal_class)
+        if source is None
+        else _other_split(task, source, normal_class, data_root, baselines=baselines)
+    )
     terminal.note(f"testing on {split.test.description}")
     test = read(split.test, detector.rule_, skip_unreadable=skip_unreadable)
     terminal.note(*(f"left out: {name} ({reason})" for name, reason in test.skipped))
-    assert task.normal_class is not None
     assert test.labels is not None
-    is_novel = test.labels != split.test.class_name(task.normal_class)
+    is_novel = test.labels != split.normal_class
     by_method = {f"OCGAN ({detector.config_.stage})": detector.novelty_scores(test.pixels)}
     if baselines:
+        assert split.train is not None
         train = read(split.train, detector.rule_, skip_unreadable=skip_unreadable)
+        terminal.note(*_overlap(train, test) if source is not None else ())
         by_method |= _baseline_scores(train, test)
+    tested = _Tested(test, is_novel, split.test.classes, by_method)
+    results = tested.measure()
     if scores is not None:
-        _write_scores(scores, test, is_novel, by_method)
-    _print(detector, task, by_method, test, is_novel, split.test.classes, as_json=as_json)
+        _write_scores(scores, tested)
+    about = {"tested_on": split.test.description, "normal_class": split.normal_class}
+    _print(about, _rates(detector, tested), results, as_json=as_json)
 
 
-def _task(
-    detector: NoveltyDetector,
-    source: str | None,
-    normal_class: str | None,
-    protocol: Literal[1, 2] | None,
-    data_root: Path | None,
-) -> Task:
-    """Take the model's own task, changed where the user says so."""
+@dataclass(frozen=True)
+class _Split:
+    """What is tested, which class is normal there, and what the baselines learn from."""
+
+    test: Source
+    normal_class: str
+    train: Source | None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Test images, the truth about them, and their scores by each method, the model first."""
+
+    images: Images
+    is_novel: NDArray[np.bool_]
+    classes: tuple[str, ...]
+    by_method: dict[str, NDArray[np.float64]]
+
+    def measure(self) -> dict[str, Evaluation]:
+        """Return the figures of each method."""
+        from ..evaluation import evaluate as measure
+
+        return {
+            name: measure(scores, self.is_novel, self.images.labels, self.classes)
+            for name, scores in self.by_method.items()
+        }
+
+
+def _task(detector: NoveltyDetector, data_root: Path | None) -> Task | None:
+    """Take the model's own task; None where it was fitted on images given in Python."""
     stored = detector.about_.get("task")
-    if stored is None and source is None:
+    if not stored:
+        return None
+    task = Task.from_dict(stored)
+    return replace(task, data_root=str(data_root) if data_root else task.data_root)
+
+
+def _own_split(task: Task | None, normal_class: str | None) -> _Split:
+    if task is None:
         raise UsageError("the model does not say what it was trained on: name a source to test on")
-    task = Task.from_dict(stored) if stored else Task(absolute(str(source)))
-    if source is not None and absolute(source) != task.source:
-        task = replace(task, source=absolute(source), protocol=None)
-    return replace(
-        task,
-        normal_class=normal_class or task.normal_class,
-        protocol=protocol or task.protocol,
-        data_root=str(data_root) if data_root else task.data_root,
+    if normal_class is not None and task.normal_class not in (None, normal_class):
+        raise UsageError(f"the model was trained on class {task.normal_class}, not {normal_class}")
+    split = replace(task, normal_class=task.normal_class or normal_class).split
+    assert split.train.labels is not None
+    return _Split(split.test, str(split.train.labels[0]), split.train)
+
+
+def _other_split(
+    task: Task | None,
+    source: str,
+    normal_class: str | None,
+    data_root: Path | None,
+    *,
+    baselines: bool,
+) -> _Split:
+    from ..data import open_source
+
+    test = open_source(source, split="test", data_root=data_root)
+    normal_class = normal_class or (task.normal_class if task else None)
+    if normal_class is None:
+        raise UsageError("say which class is normal: --class NAME")
+    return _Split(
+        test, test.class_name(normal_class), _training_images(task) if baselines else None
     )
+
+
+def _training_images(task: Task | None) -> Source:
+    advice = "--no-baselines needs no training images"
+    if task is None:
+        raise UsageError(f"the model does not say what it was trained on: {advice}")
+    try:
+        return task.training_images()
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from None
+
+
+def _overlap(train: Images, test: Images) -> list[str]:
+    """Say how many of the test images the model has learned from: such results flatter."""
+    known = {pixels.tobytes() for pixels in train.pixels}
+    count = sum(pixels.tobytes() in known for pixels in test.pixels)
+    return [f"{count:,} of {len(test):,} test images are also training images"] if count else []
 
 
 def _baseline_scores(train: Images, test: Images) -> dict[str, NDArray[np.float64]]:
@@ -117,46 +184,39 @@ def _baseline_scores(train: Images, test: Images) -> dict[str, NDArray[np.float6
     }
 
 
-def _write_scores(
-    path: Path,
-    test: Images,
-    is_novel: NDArray[np.bool_],
-    by_method: dict[str, NDArray[np.float64]],
-) -> None:
+def _write_scores(path: Path, tested: _Tested) -> None:
     from ..files import replacing
 
-    assert test.labels is not None
-    columns = zip(test.names, test.labels, is_novel.astype(int), *by_method.values(), strict=True)
+    images = tested.images
+    assert images.labels is not None
+    is_novel = tested.is_novel.astype(int)
+    columns = zip(images.names, images.labels, is_novel, *tested.by_method.values(), strict=True)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["path", "label", "is_novel", *by_method])
+        rows.writerow(["path", "label", "is_novel", *tested.by_method])
         rows.writerows(columns)
 
 
+def _rates(detector: NoveltyDetector, tested: _Tested) -> dict[str, float]:
+    """Return the rates of false alarms and detections at the model's threshold."""
+    novel = next(iter(tested.by_method.values())) > detector.threshold_
+    return {
+        "fpr": detector.fpr,
+        "false_alarm_rate": float(novel[~tested.is_novel].mean()),
+        "detection_rate": float(novel[tested.is_novel].mean()),
+    }
+
+
 def _print(
-    detector: NoveltyDetector,
-    task: Task,
-    by_method: dict[str, NDArray[np.float64]],
-    test: Images,
-    is_novel: NDArray[np.bool_],
-    classes: tuple[str, ...],
+    about: dict[str, str],
+    rates: dict[str, float],
+    results: dict[str, Evaluation],
     *,
     as_json: bool,
 ) -> None:
-    from ..evaluation import evaluate as measure
-
-    results = {
-        name: measure(scores, is_novel, test.labels, classes) for name, scores in by_method.items()
-    }
-    novel = next(iter(by_method.values())) > detector.threshold_
-    rates = {
-        "fpr": detector.fpr,
-        "false_alarm_rate": float(novel[~is_novel].mean()),
-        "detection_rate": float(novel[is_novel].mean()),
-    }
     if as_json:
         methods = {name: result.to_dict() for name, result in results.items()}
-        print(json.dumps({"task": task.to_dict(), **rates, "methods": methods}))
+        print(json.dumps({**about, **rates, "methods": methods}, ensure_ascii=False))
         return
     _print_table(results)
     print(

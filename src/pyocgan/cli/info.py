@@ -30,7 +30,8 @@ def info(
     if as_json:
         print(json.dumps(content, ensure_ascii=False))
         return
-    for key, value in (_brief_installation if model is None else _brief_model)(content).items():
+    brief = _brief_installation(content) if model is None else _brief_model(model, content)
+    for key, value in brief.items():
         print(f"{key:<16}{value}")
 
 
@@ -58,7 +59,14 @@ def _model(folder: Path) -> dict[str, Any]:
     return read_description(folder)
 
 
-def _brief_model(content: dict[str, Any]) -> dict[str, str]:
+def _brief_model(folder: Path, content: dict[str, Any]) -> dict[str, str]:
+    from ..model_folder import understanding
+
+    with understanding(folder):
+        return _lines_of_model(content)
+
+
+def _lines_of_model(content: dict[str, Any]) -> dict[str, str]:
     from ..data import ImageRule
 
     config, split, task = content["config"], content["split"], content["about"].get("task") or {}

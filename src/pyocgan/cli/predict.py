@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "score", "p_value", "verdict")
 NOVELTY_FOUND = 4
+STDIN = "/dev/stdin"  # what the command makes of "-"
 
 
 def predict(
@@ -66,8 +67,9 @@ def predict(
     calibration = detector.calibrated()
     threshold = calibration.threshold(detector.fpr if fpr is None else fpr)
     counts = {"normal": 0, "novel": 0, "unreadable": 0}
+    source = _open(images, data_root)
     with _writer(out, as_json=as_json) as write:
-        for batch, scores in detector.score_batches(_open(images, data_root)):
+        for batch, scores in detector.score_batches(source):
             p_values = calibration.p_values(scores)
             for name, score, p_value in zip(batch.names, scores, p_values, strict=True):
                 verdict = "novel" if score > threshold else "normal"
@@ -84,13 +86,16 @@ def predict(
 def _open(images: list[str], data_root: Path | None) -> Source:
     from ..data import open_source
 
-    if images == ["-"]:
+    if images == [STDIN]:
         images = [line.rstrip("\n") for line in sys.stdin if line.strip()]
         if not images:
             raise InputError("no paths came on standard input")
         return open_source(images)
     if not images:
         raise UsageError("name the images to score")
+    folder = next((path for path in images if Path(path).is_dir()), None)
+    if len(images) > 1 and folder is not None:
+        raise UsageError(f"{folder!r} is a folder: name images, or one folder alone")
     # A data set's test part, where it has one: its training part is what models learn from.
     return open_source(images[0] if len(images) == 1 else images, split="test", data_root=data_root)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import cyclopts
-import yaml
 
 from ..config import FIELDS, PRESETS, field_type, merge
 
@@ -19,21 +18,16 @@ else:
     Preset = Literal[tuple(PRESETS)]
 SETTINGS_GROUP = cyclopts.Group(
     "Settings",
-    help="Each is also a key of the config file, and OCGAN_<NAME> in the environment; flag over "
-    "environment over file over preset.",
+    help="Each is also a key of the config file and, as in OCGAN_EPOCHS, a variable of the "
+    "environment; flag over environment over file over preset.",
 )
 
 
 def _flag_type(name: str) -> Any:
     """Return a type that the command line can show; the rest is words, typed by `merge`."""
     wanted = field_type(name)
-    return (
-        wanted
-        if wanted in (int, float)
-        or (get_origin(wanted) is Literal
-        and all(isinstance(choice, str) for choice in wanted.__args__))
-        else str
-    )
+    words = get_origin(wanted) is Literal and all(isinstance(c, str) for c in get_args(wanted))
+    return wanted if wanted in (int, float) or words else str
 
 
 def _flags() -> type:
@@ -57,5 +51,4 @@ if not TYPE_CHECKING:
 def settings_from(config: Path | None, flags: Any) -> dict[str, Any]:
     """Return what the user set: flag over environment over config file."""
     given = {k: v for k, v in vars(flags).items() if v is not None} if flags is not None else {}
-    words = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in given.items()}
-    return merge(file=config, environment=os.environ, flags=words)
+    return merge(file=config, environment=os.environ, flags=given)

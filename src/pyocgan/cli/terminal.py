@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -28,9 +28,10 @@ PLAIN_LINE_SECONDS = 10.0  # at most one line of progress in that time, where th
 
 
 def note(*lines: str) -> None:
-    """Say something about the work, on standard error."""
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
+    """Say something about the work, on standard error; that nobody reads it is no error."""
+    with suppress(BrokenPipeError):
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
 
 
 def display(*, quiet: bool = False) -> Silent:
@@ -76,24 +77,25 @@ class Lines(Silent):
         if last or now - self.shown >= PLAIN_LINE_SECONDS:
             self.shown = now
             left = (now - self.started) / max(done - self.first, 1e-9) * (1 - done)
-            note(f"{_describe(progress.record, progress.epochs)}  {_duration(left)} left")
+            rest = "" if last else f"  {_duration(left)} left"
+            note(_describe(progress.record, progress.epochs) + rest)
 
 
 class Live(Silent):
-    """A bar with the losses of the last epoch."""
+    """A bar with the validation error of the last epoch: all losses would not fit a line."""
 
     def __init__(self) -> None:
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("·"),
             TimeRemainingColumn(),
-            TextColumn("left  [dim]{task.fields[losses]}"),
+            TextColumn("left  [dim]{task.fields[error]}"),
             console=Console(stderr=True),
         )
-        self.task = self.bar.add_task("training", total=None, losses="")
+        self.task = self.bar.add_task("training", total=None, error="")
 
     def __enter__(self) -> Self:
         self.bar.__enter__()
@@ -117,21 +119,29 @@ class Live(Silent):
             total=progress.epochs * progress.iterations,
         )
         if progress.record is not None:
-            self.bar.update(self.task, losses=_losses(progress.record))
+            self.bar.update(self.task, error=_validation(progress.record))
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on standard output; numbers stand right."""
+    """Print a table on standard output; columns of numbers stand right."""
+    rows = list(rows)
     result = Table(
         title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for index, name in enumerate(header):
-        result.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
+        is_number = index > 0 and all(_is_number(row[index]) for row in rows)
+        result.add_column(name, justify="right" if is_number else "left", no_wrap=index > 0)
     for row in rows:
         result.add_row(*row)
     # Without a terminal rich would wrap at 80 columns; a pipe has no width.
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(result)
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    with console.capture() as capture:
+        console.print(result)
+    print(*(line.rstrip() for line in capture.get().splitlines()), sep="\n")
+
+
+def _is_number(text: str) -> bool:
+    return text.strip("−-–—%").replace(",", "").replace(".", "", 1).isdigit() or not text
 
 
 @contextmanager
@@ -170,7 +180,11 @@ def _describe(record: Record, epochs: int) -> str:
 
 def _losses(record: Record) -> str:
     parts = [f"{name} {value:.4f}" for name, value in record.losses.items()]
-    return "  ".join([*parts, f"validation {record.validation_error:.5f}"])
+    return "  ".join([*parts, _validation(record)])
+
+
+def _validation(record: Record) -> str:
+    return f"validation {record.validation_error:.5f}"
 
 
 def _duration(seconds: float) -> str:

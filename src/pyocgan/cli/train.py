@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from ..errors import TrainingInterruptedError, UsageError
-from ..files import check_writable
 from ..model_folder import DESCRIPTION
 from ..tasks import Task, absolute
 from . import terminal
@@ -32,7 +33,7 @@ def train(
     preset: Preset = "default",
     config: Path | None = None,
     fpr: float = 0.01,
-    seed: int = 0,
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     device: str = "auto",
     precision: str = "auto",
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
@@ -101,28 +102,36 @@ def train(
     )
     images = task.training_images()
     terminal.note(f"learning from {images.description}")
-    check_writable(out)
-    if restart:
-        (out / CHECKPOINT).unlink(missing_ok=True)
-    elif (out / DESCRIPTION).exists():
+    checkpoint = out / CHECKPOINT
+    if restart and checkpoint.is_file():
+        checkpoint.unlink()
+    elif not restart and (out / DESCRIPTION).exists() and not checkpoint.exists():
         raise UsageError(f"{str(out)!r} holds a model already: choose another --out, or --restart")
-    _fit(detector, images, out, quiet=quiet, tensorboard=tensorboard)
+    progress = _fit(detector, images, out, quiet=quiet, tensorboard=tensorboard)
+    if progress is not None:
+        raise TrainingInterruptedError(
+            f"interrupted in epoch {progress.epoch} of {progress.epochs}; the same command"
+            f"{' without --restart' if restart else ''} goes on from there"
+        )
     detector.save(
         out,
         about={"task": task.to_dict(), "command": command_line(), "environment": environment()},
     )
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     _summarise(detector, out, as_json=as_json)
 
 
 def _fit(
     detector: NoveltyDetector, images: Any, out: Path, *, quiet: bool, tensorboard: bool
-) -> None:
-    """Fit with everything a run folder keeps; on a signal, write a checkpoint and stop."""
+) -> Progress | None:
+    """Fit with everything a run folder keeps.
+
+    On a signal, write a checkpoint and say where training stopped.
+    """
     from ..run_folder import CHECKPOINT, command_line, describe_run, write_log
 
-    steps = detector.iter_fit(images, checkpoint=out / CHECKPOINT)
-    with terminal.interruptible() as interrupted:
+    fitting = closing(detector.iter_fit(images, checkpoint=out / CHECKPOINT))
+    with terminal.interruptible() as interrupted, fitting as steps:
         progress = next(steps)
         describe_run(out, detector.config_, command_line())
         terminal.note(*_inferred(detector), *_resumed(progress))
@@ -136,13 +145,8 @@ def _fit(
                     if log_scalars is not None:
                         log_scalars(progress)
                 if interrupted:
-                    steps.close()
-                    break
-    if interrupted:
-        raise TrainingInterruptedError(
-            f"interrupted in epoch {progress.epoch} of {progress.epochs}; "
-            "the same command goes on from there"
-        )
+                    return progress
+    return None
 
 
 def _inferred(detector: NoveltyDetector) -> list[str]:
@@ -160,9 +164,10 @@ def _inferred(detector: NoveltyDetector) -> list[str]:
 def _resumed(progress: Progress) -> list[str]:
     if not progress.history and not progress.iteration:
         return []
+    within = f", iteration {progress.iteration + 1} of {progress.iterations}"
     return [
-        f"going on from the checkpoint, in epoch {progress.epoch} of {progress.epochs}, "
-        f"after iteration {progress.iteration} of {progress.iterations}"
+        f"going on from the checkpoint, in epoch {progress.epoch} of {progress.epochs}"
+        f"{within if progress.iteration else ''}"
     ]
 
 

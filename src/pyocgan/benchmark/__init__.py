@@ -1,0 +1,29 @@
+"""The grid data set × class × seed × method: one result file a cell, resumable, shared safely.
+
+A cell is ``DIR/<data set>/protocol<1|2>/<method>/class-<name>-seed<n>.json`` and, beside it, a
+``.npz`` file with the score of every image tested. `summarise` makes a table's file of them.
+"""
+
+from .cells import Cell, Result, finished, provenance, read_scores, results_like
+from .grid import Outcome, busy, check_executor, plan, run, unfinished
+from .images import Pool, Trial, open_pool
+from .summary import summarise
+
+__all__ = [
+    "Cell",
+    "Outcome",
+    "Pool",
+    "Result",
+    "Trial",
+    "busy",
+    "check_executor",
+    "finished",
+    "open_pool",
+    "plan",
+    "provenance",
+    "read_scores",
+    "results_like",
+    "run",
+    "summarise",
+    "unfinished",
+]

@@ -1,0 +1,272 @@
+"""One cell of the grid: a class, a seed and a method; measured, written, read back, recognised."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..baselines import Baseline
+from ..errors import InputError, UsageError
+from ..evaluation import evaluate
+from ..files import write_bytes, write_json
+from ..methods import Method, Resumable
+from ..run_folder import command_line, environment
+from .images import Pool, Trial
+
+Result = dict[str, Any]  # the content of a result file
+
+FORMAT = "pyocgan cell"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A class of a data set, a seed and a method.
+
+    Parameters
+    ----------
+    dataset, protocol, normal_class, seed
+        What is learned; the seed is that of protocol 1's draws and of the method.
+    method
+        What learns it.
+    trial
+        The images.
+    about
+        What the pool says about its images.
+    """
+
+    dataset: str
+    protocol: int
+    normal_class: str
+    seed: int
+    method: Method
+    trial: Trial
+    about: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, pool: Pool, trial: Trial, normal_class: str, seed: int, method: Method) -> Cell:
+        """Build the cell of a pool."""
+        return cls(pool.name, pool.protocol, normal_class, seed, method, trial, pool.about)
+
+    @property
+    def group(self) -> tuple[str, int, str]:
+        """What one row of a table is made of: data set, protocol, method."""
+        return self.dataset, self.protocol, self.method.name
+
+    def __str__(self) -> str:
+        """Name the cell in one line."""
+        return (
+            f"{self.dataset}, protocol {self.protocol}, {self.method.name}, "
+            f"class {self.normal_class}, seed {self.seed}"
+        )
+
+    def cut(self) -> Cell:
+        """Return the same cell with its own images only, to be sent to another process."""
+        return replace(self, trial=self.trial.cut())
+
+    def path(self, folder: Path) -> Path:
+        """Return where its result lies in the folder of a benchmark."""
+        word = class_words(self.trial.classes)[self.normal_class]
+        return group_folder(folder, *self.group) / f"class-{word}-seed{self.seed}.json"
+
+    @cached_property
+    def identity(self) -> Result:
+        """What must be equal for a stored result to be this cell's."""
+        return {
+            "dataset": self.dataset,
+            "protocol": self.protocol,
+            "class": self.normal_class,
+            "seed": self.seed,
+            "method": self.method.name,
+            "config": dict(self.method.config),
+            "data": self.trial.checksums,
+        }
+
+    def checkpoint(self, folder: Path) -> Path:
+        """Return where a method that trains for long keeps how far it is, for this identity."""
+        digest = sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        return self.path(folder).with_suffix(f".{digest[:12]}.checkpoint")
+
+    def measure(self, checkpoint: Path | None = None) -> tuple[Result, NDArray[np.float64]]:
+        """Fit, score and evaluate: the result without its origin, and the scores.
+
+        With `checkpoint`, a method that can goes on from there.
+        """
+        scorer = self.method.make(self.seed)
+        train, test = self.trial.train_pixels, self.trial.test_pixels
+        fit_seconds = _fit(scorer, train, checkpoint)
+        started = time.perf_counter()
+        scores = scorer.novelty_scores(test)
+        score_seconds = time.perf_counter() - started
+        if not np.isfinite(scores).all():
+            raise InputError(f"{self}: a score is not finite")
+        figures = evaluate(scores, self.trial.is_novel, self.trial.test_labels, self.trial.classes)
+        result = self.identity | {
+            "format": FORMAT,
+            "title": self.method.title,
+            "kind": self.method.kind,
+            "preset": self.method.preset,
+            "is_random": self.method.is_random,
+            "classes": list(self.trial.classes),
+            "images": dict(self.about),
+            "n_train": len(train),
+            "n_test": len(test),
+            **figures.to_dict(),
+            "seconds": {"fit": round(fit_seconds, 4), "score": round(score_seconds, 4)},
+        }
+        return result, scores
+
+    def write(self, path: Path, result: Result, scores: NDArray[np.float64]) -> None:
+        """Write the scores, then the result, which means that the cell is finished."""
+        content = io.BytesIO()
+        np.savez_compressed(
+            content,
+            index=self.trial.test_index,
+            label=self.trial.test_labels,
+            is_novel=self.trial.is_novel,
+            score=scores,
+        )
+        write_bytes(path.with_suffix(".npz"), content.getvalue())
+        write_json(path, result)
+        for checkpoint in path.parent.glob("*.checkpoint"):
+            if checkpoint.name.partition(".")[0] == path.stem:
+                checkpoint.unlink(missing_ok=True)
+
+
+def _fit(scorer: Baseline, pixels: NDArray[np.uint8], checkpoint: Path | None) -> float:
+    """Fit, and return the seconds it took, interruptions left out."""
+    started = time.perf_counter()
+    if hasattr(scorer, "iter_fit"):
+        trainer = cast("Resumable", scorer)
+        for _ in trainer.iter_fit(pixels, checkpoint=checkpoint):
+            pass
+        return trainer.seconds_
+    scorer.fit(pixels)
+    return time.perf_counter() - started
+
+
+def finished(cell: Cell, folder: Path) -> Result | None:
+    """Return the stored result of a cell, or None.
+
+    Raises
+    ------
+    UsageError
+        What is stored there was computed from other images or settings.
+    """
+    path = cell.path(folder)
+    if not path.exists():
+        return None
+    result = read_result(path)
+    differences = _differences(result, json.loads(json.dumps(cell.identity)))
+    if differences:
+        raise UsageError(
+            f"{str(path)!r} was computed with another {differences}: --overwrite replaces it, or "
+            "choose another --out"
+        )
+    return result
+
+
+def read_result(path: Path) -> Result:
+    """Read a result file.
+
+    Raises
+    ------
+    InputError
+        It is damaged or no result of a benchmark.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be read as a result: {error}") from None
+    if not isinstance(result, dict) or result.get("format") != FORMAT:
+        raise InputError(f"{str(path)!r} is not the result of a benchmark")
+    return result
+
+
+def read_scores(path: Path) -> dict[str, NDArray[Any]]:
+    """Read index, label, is_novel and score of every image that a result file was measured on.
+
+    The index counts within the test part, or for protocol 1 within the whole data set.
+    """
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def results_like(cell: Cell, folder: Path) -> list[Result]:
+    """Read all stored results of a cell's data set, protocol and method."""
+    paths = group_folder(folder, *cell.group).glob("class-*-seed*.json")
+    return [read_result(path) for path in sorted(paths)]
+
+
+def group_folder(folder: Path, dataset: str, protocol: int, method: str) -> Path:
+    """Return where the results of a data set, protocol and method lie."""
+    return folder / dataset / f"protocol{protocol}" / method
+
+
+def class_words(classes: tuple[str, ...]) -> dict[str, str]:
+    """Return a word for each class that is good for file names, no two the same."""
+    words = [re.sub(r"\W+", "-", name).strip("-") for name in classes]
+    folded = [word.casefold() for word in words]
+    return {
+        name: word if word and folded.count(word.casefold()) == 1 else f"{index}-{word}"
+        for index, (name, word) in enumerate(zip(classes, words, strict=True))
+    }
+
+
+def provenance() -> Result:
+    """Return what every result says about its origin: commit, command, versions, machine, time."""
+    return {
+        "commit": commit(),
+        "command": shlex.join(command_line()),
+        "environment": environment(),
+    }
+
+
+def commit() -> str:
+    """Return the commit of this package's code, ``-dirty`` if it was changed since.
+
+    ``"unknown"`` where the package is not under git.
+    """
+    package = Path(__file__).resolve().parent.parent
+    if not _git(package, "ls-files", "--", "__init__.py"):
+        return "unknown"
+    dirty = "-dirty" if _git(package, "status", "--porcelain", "--", ".") else ""
+    return f"{_git(package, 'rev-parse', 'HEAD')}{dirty}"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _differences(stored: Result, wanted: Result) -> str:
+    """Say what differs: ``"config (epochs 5, now 10)"``; empty if nothing does."""
+    changed = [key for key in wanted if stored.get(key) != wanted[key]]
+    return ", ".join(_difference(key, stored.get(key), wanted[key]) for key in changed)
+
+
+def _difference(key: str, stored: Any, wanted: Any) -> str:
+    if key == "data":
+        return "data checksum"
+    if not isinstance(stored, dict):
+        return f"{key} ({stored!r}, now {wanted!r})"
+    names = [n for n in {**stored, **wanted} if stored.get(n) != wanted.get(n)]
+    details = [f"{name} {stored.get(name)!r}, now {wanted.get(name)!r}" for name in names]
+    return f"{key} ({'; '.join(details)})"

@@ -1,0 +1,128 @@
+"""Claims: which process computes a cell, when several work on the same folder.
+
+A claim is a file created with O_EXCL, so that one process alone gets it. The first is ``….claim0``.
+If its process has died, whoever creates ``….claim1`` takes over, and so on: nothing is ever
+deleted in order to be claimed, so two processes cannot both think that they took over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OcganError
+from ..run_folder import now
+
+WRITING_SECONDS = 10.0  # a claim without content is being written, if it is not older
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Try to claim the result file `path` for this process, and give the claim back at the end.
+
+    Gives False where another living process, or any process of another host, holds it.
+    """
+    mine = _take(path)
+    try:
+        yield mine is not None
+    finally:
+        if mine is not None:
+            for claim in _claims(path):
+                claim.unlink(missing_ok=True)
+
+
+def is_claimed(path: Path) -> bool:
+    """Say whether a living process holds the result file `path`."""
+    claims = _claims(path)
+    return bool(claims) and not _is_stale(claims[-1])
+
+
+def _take(path: Path) -> Path | None:
+    claims = _claims(path)
+    if claims and not _is_stale(claims[-1]):
+        return None
+    number = _number(claims[-1]) + 1 if claims else 0
+    claim = path.with_suffix(f".claim{number}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with claim.open("x", encoding="utf-8") as file, _removed_on_error(claim):
+            json.dump(_holder(), file)
+            file.flush()
+    except FileExistsError:
+        return None
+    except OSError as error:
+        raise OcganError(f"cannot write {str(claim)!r}: {error.strerror}") from None
+    return claim
+
+
+@contextmanager
+def _removed_on_error(claim: Path) -> Iterator[None]:
+    """Leave no claim without content behind, as on a full disk."""
+    try:
+        yield
+    except OSError:
+        claim.unlink(missing_ok=True)
+        raise
+
+
+def _holder() -> dict[str, str | int | None]:
+    """Describe this process, as its claims do."""
+    pid = os.getpid()
+    return {"pid": pid, "host": socket.gethostname(), "time": now(), "started": _started(pid)}
+
+
+def _claims(path: Path) -> list[Path]:
+    """All claims on a result file, the one that counts last."""
+    found = [claim for claim in path.parent.glob("*.claim*") if claim.stem == path.stem]
+    return sorted(found, key=_number)
+
+
+def _number(claim: Path) -> int:
+    return int(claim.suffix.removeprefix(".claim"))
+
+
+def _is_stale(claim: Path) -> bool:
+    """Say whether the claim's process has died; of another host's process nobody can know."""
+    try:
+        holder = json.loads(claim.read_text(encoding="utf-8"))
+        pid, host, started = int(holder["pid"]), holder["host"], holder["started"]
+    except FileNotFoundError:
+        return True
+    except (ValueError, KeyError, TypeError):
+        return _age(claim) > WRITING_SECONDS
+    if host != socket.gethostname():
+        return False
+    return not _is_alive(pid) or _started(pid) != started
+
+
+def _age(claim: Path) -> float:
+    try:
+        return time.time() - claim.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # there, os.kill would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's process
+        return True
+    return True
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in Linux's clock ticks: tells it from a later one of the same pid."""
+    try:
+        # After the name in parentheses, which may hold spaces, the 20th field.
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None

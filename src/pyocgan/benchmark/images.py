@@ -1,0 +1,219 @@
+"""A data set read once, and what one cell trains and tests of it. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import (
+    NAMED,
+    ImageRule,
+    Images,
+    Source,
+    UnreadableImage,
+    infer_rule,
+    open_source,
+    protocol_1,
+    protocol_2,
+    read,
+)
+from ..errors import InputError, UsageError
+from ..tasks import Protocol
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """The images of one cell: rows of arrays that all cells share.
+
+    Parameters
+    ----------
+    train, test
+        (N, H, W, K) uint8 and labels of all images; of protocol 1 the same.
+    train_rows, test_rows
+        (n,) and (m,) indices of the images that this cell trains and tests on.
+    test_index
+        (m,) the numbers of the tested images in the data set's part: `test_rows`, until `cut`.
+    is_novel
+        (m,) bool, the truth about the tested images.
+    classes
+        All class names.
+    """
+
+    train: Images
+    test: Images
+    train_rows: NDArray[np.intp]
+    test_rows: NDArray[np.intp]
+    test_index: NDArray[np.intp]
+    is_novel: NDArray[np.bool_]
+    classes: tuple[str, ...]
+
+    @property
+    def train_pixels(self) -> NDArray[np.uint8]:
+        """(n, H, W, K) uint8: images of the normal class only."""
+        return self.train.pixels[self.train_rows]
+
+    @property
+    def test_pixels(self) -> NDArray[np.uint8]:
+        """(m, H, W, K) uint8."""
+        return self.test.pixels[self.test_rows]
+
+    @property
+    def test_labels(self) -> NDArray[np.str_]:
+        """(m,) class names."""
+        return _labels(self.test)[self.test_rows]
+
+    def cut(self) -> Trial:
+        """Return the same trial with its own images only, to be sent to another process."""
+        n, m = len(self.train_rows), len(self.test_rows)
+        whole = m == len(self.test) and bool((self.test_rows == np.arange(m)).all())
+        return replace(
+            self,
+            train=_part(self.train, self.train_rows),
+            test=self.test if whole else _part(self.test, self.test_rows),
+            train_rows=np.arange(n),
+            test_rows=np.arange(m),
+        )
+
+    @cached_property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of the images that train and of those tested."""
+        return {
+            "train": _part(self.train, self.train_rows).fingerprint(),
+            "test": _part(self.test, self.test_rows).fingerprint(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """All images of a data set under a protocol, in memory.
+
+    Parameters
+    ----------
+    name
+        For paths and tables: of the data set, or of the folder or file.
+    protocol
+        1 or 2 of the paper's section 4.1.
+    rule
+        How images became arrays.
+    sources
+        Train and test part; of protocol 1 twice the whole.
+    images
+        Their images, in the order of the sources.
+    """
+
+    name: str
+    protocol: Protocol
+    rule: ImageRule
+    sources: tuple[Source, Source]
+    images: tuple[Images, Images]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in official order."""
+        return self.sources[0].classes
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What was read: descriptions, with any caveat about the pixels, and checksums."""
+        parts = ("all",) if self.protocol == 1 else ("train", "test")
+        pairs = list(zip(parts, self.sources, self.images, strict=False))
+        return {
+            "description": "; ".join(source.description for _, source, _ in pairs),
+            "image_rule": self.rule.describe(),
+            "checksum": {part: images.fingerprint() for part, _, images in pairs},
+        }
+
+    def trial(self, normal_class: str, seed: int) -> Trial:
+        """Choose the images of a class and a seed.
+
+        The seed of protocol 1's draws is the cell's seed, for every class the same; protocol 2
+        draws nothing.
+        """
+        train, test = self.sources
+        if self.protocol == 1:
+            split = protocol_1(train, normal_class, random_state=seed)
+        else:
+            split = protocol_2(train, test, normal_class)
+        train_rows, test_rows = _positions(train, split.train), _positions(test, split.test)
+        return Trial(*self.images, train_rows, test_rows, test_rows, split.is_novel, self.classes)
+
+
+def open_pool(
+    source: str,
+    protocol: Protocol,
+    *,
+    data_root: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Pool:
+    """Read a data set.
+
+    Parameters
+    ----------
+    source
+        Path or name, as `open_source` takes it.
+    protocol
+        1 or 2.
+    data_root
+        Where named data sets lie.
+    settings
+        ``image_size`` and ``channels`` decide what every method sees; others are passed over.
+
+    Raises
+    ------
+    UsageError
+        Protocol 2 of a source that is not divided into train and test.
+    InputError
+        An image that cannot be read: a table leaves none out.
+    """
+    settings = settings or {}
+    if protocol == 1:
+        train = test = open_source(source, split="all", data_root=data_root)
+    else:
+        train = open_source(source, split="train", data_root=data_root)
+        test = open_source(source, split="test", data_root=data_root)
+        if not set(train.names).isdisjoint(test.names):
+            raise UsageError(
+                f"{source!r} is not divided into train and test: use --protocol 1, which holds "
+                "out 20 % of the class"
+            )
+    rule, _ = infer_rule(
+        train, settings.get("image_size", "auto"), settings.get("channels", "auto")
+    )
+    train_images = _read(train, rule)
+    test_images = train_images if test is train else _read(test, rule)
+    return Pool(_name(source), protocol, rule, (train, test), (train_images, test_images))
+
+
+def _read(source: Source, rule: ImageRule) -> Images:
+    try:
+        return read(source, rule)
+    except UnreadableImage as error:
+        raise InputError(f"{error.name} cannot be read; a table leaves no image out") from None
+
+
+def _positions(whole: Source, part: Source) -> NDArray[np.intp]:
+    """Where the images of `part`, a subset of `whole`, stand in it."""
+    order = np.argsort(whole.rows)
+    return order[np.searchsorted(whole.rows, part.rows, sorter=order)]
+
+
+def _part(images: Images, rows: NDArray[np.intp]) -> Images:
+    names = tuple(images.names[row] for row in rows)
+    return Images(images.pixels[rows], names, _labels(images)[rows])
+
+
+def _labels(images: Images) -> NDArray[np.str_]:
+    assert images.labels is not None  # a protocol found the normal class among them
+    return images.labels
+
+
+def _name(source: str) -> str:
+    name = source.lower().replace("-", "_")
+    path = Path(source).expanduser()
+    return name if name in NAMED and not path.exists() else path.resolve().stem

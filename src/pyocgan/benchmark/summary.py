@@ -1,0 +1,181 @@
+"""From the result files of a grid to one file a row of a table, which can be committed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ..errors import InputError, unknown
+from ..files import write_json
+from .cells import Result, class_words, read_result
+from .grid import chosen_classes
+
+DIGITS = 6  # of every figure in a summary
+
+Cells = dict[tuple[str, int], Result]  # by class and seed
+
+
+def summarise(
+    folder: Path,
+    results: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[Path]:
+    """Write ``results/<data set>/protocol<1|2>/<method>.json`` for all that a folder holds.
+
+    Parameters
+    ----------
+    folder
+        Where `run` wrote; or a folder in it, for one data set, protocol or method alone.
+    results
+        Where the summaries go.
+    classes
+        The classes that must be there, by name or number; None: all of the data set.
+    seeds
+        The seeds that must be there; None: all that occur for any class.
+
+    Raises
+    ------
+    InputError
+        A cell is missing or does not fit the others; the message names it. Nothing is written.
+    """
+    groups = _groups(folder)
+    summaries = {
+        results / dataset / f"protocol{protocol}" / f"{method}.json": summary(cells, classes, seeds)
+        for (dataset, protocol, method), cells in groups.items()
+    }
+    for path, content in summaries.items():
+        write_json(path, content)
+    return list(summaries)
+
+
+def summary(
+    results: Iterable[Result],
+    classes: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Summarise all cells of one data set, protocol and method; see `summarise`.
+
+    ``mean`` is the mean AUROC over classes of the means over seeds. ``std`` is the standard
+    deviation (n − 1) over seeds of the means over classes; null for one seed.
+    """
+    cells = {(result["class"], result["seed"]): result for result in results}
+    first = next(iter(cells.values()))
+    names = chosen_classes(_resolver(first["classes"]), first["classes"], classes)
+    chosen = sorted({seed for _, seed in cells}) if seeds is None else list(seeds)
+    if not first["is_random"] and first["protocol"] == 2:
+        chosen = [0]
+    wanted = {(name, seed): _cell(cells, first, name, seed) for name in names for seed in chosen}
+    _check_alike(wanted)
+    return {
+        "dataset": first["dataset"],
+        "data": first["images"],
+        "protocol": first["protocol"],
+        "method": first["method"],
+        "title": first["title"],
+        "kind": first["kind"],
+        "preset": first["preset"],
+        "config": first["config"],
+        "command": _all("command", wanted),
+        "commit": _all("commit", wanted),
+        "machine": ", ".join(_unique(r["environment"]["machine"] for r in wanted.values())),
+        "environment": {k: v for k, v in first["environment"].items() if k != "created"},
+        "classes": names,
+        "seeds": chosen,
+        "cells": [_row(result) for result in wanted.values()],
+        "mean": round(fmean(_class_means(wanted, names, chosen, "auroc").values()), DIGITS),
+        "std": _std_over_seeds(wanted, names, chosen),
+        "mean_by_class": _rounded(_class_means(wanted, names, chosen, "auroc")),
+        **{
+            f"mean_{figure}": round(
+                fmean(_class_means(wanted, names, chosen, figure).values()), DIGITS
+            )
+            for figure in ("aupr", "fpr_at_95_tpr")
+        },
+    }
+
+
+def _groups(folder: Path) -> dict[tuple[str, int, str], list[Result]]:
+    groups = defaultdict(list)
+    for path in sorted(folder.rglob("class-*-seed*.json")):
+        result = read_result(path)
+        groups[result["dataset"], result["protocol"], result["method"]].append(result)
+    if not groups:
+        raise InputError(f"{str(folder)!r} holds no results: ocgan benchmark --out writes them")
+    return dict(groups)
+
+
+def _resolver(classes: Sequence[str]) -> Any:
+    """Find a class by name or, where no class is named by a number, by number."""
+    numbered = not any(name.isdecimal() for name in classes)
+
+    def resolve(given: str) -> str:
+        if given in classes:
+            return given
+        if numbered and given.isdecimal() and int(given) < len(classes):
+            return classes[int(given)]
+        raise unknown("class", given, classes)
+
+    return resolve
+
+
+def _cell(cells: Cells, first: Result, name: str, seed: int) -> Result:
+    if (name, seed) in cells:
+        return cells[name, seed]
+    word = class_words(tuple(first["classes"]))[name]
+    place = f"{first['dataset']}/protocol{first['protocol']}/{first['method']}"
+    raise InputError(
+        f"the cell {place}/class-{word}-seed{seed}.json is missing: nothing is averaged without it"
+    )
+
+
+def _check_alike(cells: Cells) -> None:
+    """Refuse to average cells of other settings or of another version of the data."""
+    first = next(iter(cells.values()))
+    for (name, seed), result in cells.items():
+        for key in ("config", "images", "classes"):
+            if result[key] != first[key]:
+                raise InputError(
+                    f"{first['dataset']}, protocol {first['protocol']}, {first['method']}: the "
+                    f"cell of class {name}, seed {seed} has other {key} than the first"
+                )
+
+
+def _row(result: Result) -> dict[str, Any]:
+    figures = ("auroc", "aupr", "fpr_at_95_tpr")
+    return {
+        "class": result["class"],
+        "seed": result["seed"],
+        **{name: round(result[name], DIGITS) for name in figures},
+        "seconds": round(sum(result["seconds"].values()), 3),
+        "n_train": result["n_train"],
+        "n_test": result["n_test"],
+    }
+
+
+def _class_means(
+    cells: Cells, names: Sequence[str], seeds: Sequence[int], figure: str
+) -> dict[str, float]:
+    return {name: fmean(cells[name, seed][figure] for seed in seeds) for name in names}
+
+
+def _std_over_seeds(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -> float | None:
+    means = [fmean(cells[name, seed]["auroc"] for name in names) for seed in seeds]
+    return round(stdev(means), DIGITS) if len(means) > 1 else None
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, DIGITS) for name, value in figures.items()}
+
+
+def _all(key: str, cells: Cells) -> str:
+    """Return what all cells say, or all that is said, one after the other."""
+    return "; ".join(_unique(result[key] for result in cells.values()))
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,424 @@
+"""`ocgan benchmark`: a grid of data sets, classes, seeds and methods; and tables of its results."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import cyclopts
+from cyclopts import Parameter
+from rich.console import Console, RenderableType
+from rich.console import Group as Panels
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import OcganError, TrainingInterruptedError, UsageError
+from . import terminal
+from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
+
+if TYPE_CHECKING:
+    from ..benchmark import Cell, Outcome, Result
+    from ..data import ImageRule
+    from ..methods import Method
+
+Group = tuple[str, int, str]
+
+app = cyclopts.App(name="benchmark", help_format="plaintext")
+
+
+@app.default
+def benchmark(
+    *,
+    dataset: Annotated[list[str], Parameter(negative="")],
+    out: Annotated[Path, Parameter(alias="-o")],
+    protocol: Literal[1, 2] = 2,
+    method: str = "ocgan,knn,knn_cosine,knn_gradients,pca",
+    classes: str = "all",
+    seeds: str = "0",
+    jobs: int = 1,
+    executor: Literal["local", "ray"] = "local",
+    data_root: Path | None = None,
+    preset: Preset = "default",
+    config: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    settings: Annotated[SettingFlags | None, Parameter(name="*", group=SETTINGS_GROUP)] = None,
+) -> None:
+    """Measure methods on every class of a data set; one result file a cell.
+
+    Interrupted at any moment, the same command goes on; several may work on the same folder at
+    once. A finished cell is never computed again.
+
+    Parameters
+    ----------
+    dataset
+        mnist, fashion_mnist, cifar10, coil100, digits, or a labelled folder or file; repeat it for
+        more than one.
+    out
+        The folder for results: DATASET/protocolN/METHOD/class-NAME-seedN.json, and .npz with the
+        score of every image beside each.
+    protocol
+        1: train on 80 % of a class, test on the rest and as many others; the seed draws them.
+        2: train on a class of the official training part, test on the whole test part.
+    method
+        Comma-separated: ocgan (with preset and settings), knn, knn_cosine, knn_gradients, pca,
+        kde, ocsvm, iforest; with PyOD installed pyod_deepsvdd, pyod_autoencoder.
+    classes
+        Names or numbers, comma-separated; or all.
+    seeds
+        Comma-separated. Methods without randomness have one cell a class in protocol 2, seed 0.
+    jobs
+        Processes; with more than one, each has one thread.
+    executor
+        ray: run the jobs on a Ray cluster whose nodes all see the folder.
+    data_root
+        Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
+    preset
+        Of ocgan. paper: the numbers of the paper; default and fast: narrower networks.
+    config
+        A YAML file of ocgan's settings.
+    device
+        Of ocgan: auto, cpu, cuda or mps.
+    precision
+        Of ocgan: auto, 32-true or bf16-mixed.
+    overwrite
+        Replace results of other settings or images, instead of stopping at them.
+    dry_run
+        Print what would be computed, and about how long it takes; compute and write nothing.
+    quiet
+        Show no progress.
+    as_json
+        Print the figures of every cell as JSON.
+    """
+    from ..benchmark import check_executor, open_pool, plan, run, unfinished
+
+    chosen = settings_from(config, settings)
+    keys, numbers = _words("--method", method), _numbers("--seeds", seeds)
+    wanted = None if classes == "all" else _words("--classes", classes)
+    _check_jobs(jobs)
+    check_executor(executor)
+    methods = _methods(keys, partial(_ocgan, preset, chosen, device, precision))
+    pools = [
+        open_pool(name, protocol, data_root=data_root, settings=chosen)
+        for name in dict.fromkeys(dataset)
+    ]
+    terminal.note(*(pool.about["description"] for pool in pools))
+    cells = plan(pools, methods, classes=wanted, seeds=numbers)
+    if protocol == 2 and numbers != [0] and any(not cell.method.is_random for cell in cells):
+        terminal.note("methods without randomness run once a class, as seed 0")
+    pending = unfinished(cells, out, overwrite=overwrite)
+    if dry_run:
+        _print_plan(cells, pending, out, jobs, as_json=as_json)
+        return
+    start = partial(run, jobs=jobs, executor=executor, overwrite=overwrite)
+    failed = _compute(cells, pending, out, start, quiet=quiet)
+    _print_results(_stored(cells, failed, out), as_json=as_json)
+    if failed:
+        raise OcganError(
+            f"{len(failed)} of {len(cells)} cells failed, the first being {failed[0].cell}: "
+            f"{failed[0].error}"
+        )
+
+
+@app.command
+def summarise(
+    folder: Path,
+    /,
+    *,
+    results: Path,
+    classes: str = "all",
+    seeds: str | None = None,
+) -> None:
+    """Write one file for each data set, protocol and method: every cell, mean and deviation.
+
+    A missing cell is an error that names it. The files hold no scores of single images and are
+    made to be committed.
+
+    Parameters
+    ----------
+    folder
+        Where `ocgan benchmark` wrote; or a folder in it, for one data set, protocol or method.
+    results
+        Where the files go: DATASET/protocolN/METHOD.json.
+    classes
+        The classes that must be there, comma-separated; or all.
+    seeds
+        The seeds that must be there (default: all that occur).
+    """
+    from ..benchmark import summarise as write_summaries
+
+    wanted = None if classes == "all" else _words("--classes", classes)
+    numbers = None if seeds is None else _numbers("--seeds", seeds)
+    for path in write_summaries(folder, results, classes=wanted, seeds=numbers):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        deviation = "" if summary["std"] is None else f" ± {summary['std']:.4f}"
+        print(f"{path}: mean AUROC {summary['mean']:.4f}{deviation}")
+
+
+# ---- the grid ------------------------------------------------------------------------------------
+
+
+def _ocgan(
+    preset: str, settings: dict[str, Any], device: str, precision: str, rule: ImageRule
+) -> Method:
+    from ..methods import ocgan
+
+    return ocgan(preset, settings, rule, device=device, precision=precision)
+
+
+def _methods(
+    keys: Sequence[str], make_ocgan: Callable[[ImageRule], Method]
+) -> Callable[[ImageRule], list[Method]]:
+    """Return the methods as a function of the images' size; only OCGAN depends on it."""
+    from ..methods import other_method
+
+    others = {key: other_method(key) for key in keys if key != "ocgan"}
+    return lambda rule: [others[key] if key in others else make_ocgan(rule) for key in keys]
+
+
+def _compute(
+    cells: Sequence[Cell],
+    pending: Sequence[Cell],
+    out: Path,
+    start: Callable[..., Generator[Outcome, None, None]],
+    *,
+    quiet: bool,
+) -> list[Outcome]:
+    """Compute what is pending, showing how it goes; return what failed."""
+    from ..benchmark import provenance
+    from ..files import check_writable
+
+    check_writable(out)
+    with (
+        _display(cells, pending, quiet=quiet) as display,
+        closing(start(pending, out, provenance())) as outcomes,
+    ):
+        return _follow(outcomes, display)
+
+
+def _stored(
+    cells: Sequence[Cell], failed: Sequence[Outcome], out: Path
+) -> dict[Cell, Result | None]:
+    """Return the result of every cell that has one; say how many others are working on."""
+    from ..benchmark import finished
+
+    bad = {outcome.cell for outcome in failed}
+    results = {cell: None if cell in bad else finished(cell, out) for cell in cells}
+    missing = sum(result is None for result in results.values()) - len(failed)
+    if missing:
+        terminal.note(f"{missing} cells are left to other processes that work on them")
+    return results
+
+
+# ---- progress ------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Silent:
+    """Counts what has been done, for the other displays; shows nothing."""
+
+    total: int
+    to_do: int
+    started: float = field(default_factory=time.monotonic)
+    done: int = 0
+
+    def show(self, outcome: Outcome) -> None:
+        """Take note of a cell that has ended."""
+        self.done += 1
+
+    @property
+    def left(self) -> str:
+        """The time left, if all cells are alike."""
+        seconds = (time.monotonic() - self.started) / max(self.done, 1) * (self.to_do - self.done)
+        return _duration(seconds)
+
+
+class _Lines(_Silent):
+    """A line for every cell."""
+
+    def show(self, outcome: Outcome) -> None:
+        """Print the line."""
+        super().show(outcome)
+        number = self.total - self.to_do + self.done
+        terminal.note(
+            f"[{number}/{self.total}] {outcome.cell}: {_describe(outcome)}  {self.left} left"
+        )
+
+
+class _Table(_Silent):
+    """A table with a row for every data set and method, redrawn in place."""
+
+    def __init__(self, cells: Sequence[Cell], pending: Sequence[Cell], live: Live) -> None:
+        super().__init__(len(cells), len(pending))
+        self.live = live
+        self.last = ""
+        left = Counter(cell.group for cell in pending)
+        totals = Counter(cell.group for cell in cells)
+        self.groups = {group: [total - left[group], total] for group, total in totals.items()}
+        live.update(self.drawn())
+
+    def show(self, outcome: Outcome) -> None:
+        """Redraw."""
+        super().show(outcome)
+        self.groups[outcome.cell.group][0] += outcome.result is not None
+        self.last = f"{outcome.cell}: {_describe(outcome)}"
+        self.live.update(self.drawn())
+
+    def drawn(self) -> RenderableType:
+        """Draw the present state."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in ("data set", "protocol", "method", "cells"):
+            table.add_column(name, justify="right" if name == "cells" else "left")
+        for (dataset, protocol, method), (done, total) in self.groups.items():
+            mark = "[green]" if done == total else ""
+            table.add_row(dataset, str(protocol), method, f"{mark}{done}/{total}")
+        state = f"{self.last}  {self.left} left" if self.done else "starting"
+        return Panels(table, Text(state, style="dim"))
+
+
+@contextmanager
+def _display(cells: Sequence[Cell], pending: Sequence[Cell], *, quiet: bool) -> Iterator[_Silent]:
+    """Give a live table on a terminal, plain lines otherwise, nothing where `quiet`."""
+    if quiet:
+        yield _Silent(len(cells), len(pending))
+    elif not sys.stderr.isatty():
+        yield _Lines(len(cells), len(pending))
+    else:
+        with Live(console=Console(stderr=True)) as live:
+            yield _Table(cells, pending, live)
+
+
+def _follow(outcomes: Iterable[Outcome], display: _Silent) -> list[Outcome]:
+    """Show cells as they end; return those that failed."""
+    failed = []
+    try:
+        for outcome in outcomes:
+            display.show(outcome)
+            if outcome.error is not None:
+                failed.append(outcome)
+    except KeyboardInterrupt:
+        raise TrainingInterruptedError(
+            f"interrupted: {display.total - display.to_do + display.done} of {display.total} cells "
+            "are finished and stay; the same command goes on from there"
+        ) from None
+    return failed
+
+
+def _describe(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return f"failed: {outcome.error}"
+    if outcome.result is None:
+        return "another process has it"
+    seconds = sum(outcome.result["seconds"].values())
+    return f"AUROC {outcome.result['auroc']:.4f} in {seconds:.1f} s"
+
+
+# ---- what is printed -----------------------------------------------------------------------------
+
+
+def _print_plan(
+    cells: Sequence[Cell], pending: Sequence[Cell], out: Path, jobs: int, *, as_json: bool
+) -> None:
+    """Print what there is to do for each data set and method, and for how long."""
+    from ..benchmark import busy, results_like
+
+    to_do = set(pending)
+    rows: list[dict[str, Any]] = []
+    for group, members in _by_group(cells).items():
+        left = [cell for cell in members if cell in to_do]
+        rows.append(
+            dict(zip(("dataset", "protocol", "method"), group, strict=True))
+            | {
+                "cells": len(members),
+                "finished": len(members) - len(left),
+                "running_elsewhere": busy(left, out),
+                "to_do": len(left),
+                "seconds": _estimate(results_like(members[0], out), len(left), jobs),
+            }
+        )
+    if as_json:
+        print(json.dumps(rows))
+        return
+    texts = [
+        [_duration(value) if key == "seconds" else str(value) for key, value in row.items()]
+        for row in rows
+    ]
+    header = ["data set", "protocol", "method", "cells", "finished", "elsewhere", "to do", "time"]
+    terminal.table(f"{len(pending)} of {len(cells)} cells to compute", header, texts)
+
+
+def _estimate(known: Sequence[Result], left: int, jobs: int) -> float | None:
+    """Return the seconds that `left` cells take if they are like those known; None: unknown."""
+    if not left:
+        return 0.0
+    if not known:
+        return None
+    return fmean(sum(result["seconds"].values()) for result in known) * left / max(jobs, 1)
+
+
+def _print_results(results: dict[Cell, Result | None], *, as_json: bool) -> None:
+    """Print the mean of each data set and method, where all its cells are finished."""
+    figures = ("auroc", "aupr", "fpr_at_95_tpr")
+    if as_json:
+        keys = ("dataset", "protocol", "method", "class", "seed", *figures, "seconds")
+        done = [result for result in results.values() if result is not None]
+        print(json.dumps([{key: result[key] for key in keys} for result in done]))
+        return
+    rows = []
+    for group, members in _by_group(results).items():
+        known = [result for cell in members if (result := results[cell]) is not None]
+        complete = len(known) == len(members)
+        means = [f"{fmean(r[figure] for r in known):.4f}" if complete else "" for figure in figures]
+        rows.append([*map(str, group), f"{len(known)}/{len(members)}", *means])
+    header = ["data set", "protocol", "method", "cells", "AUROC", "AUPR", "FPR@95TPR"]
+    terminal.table("Means over the cells of this command", header, rows)
+
+
+def _by_group(cells: Iterable[Cell]) -> dict[Group, list[Cell]]:
+    groups = defaultdict(list)
+    for cell in cells:
+        groups[cell.group].append(cell)
+    return dict(groups)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+
+
+# ---- flags ---------------------------------------------------------------------------------------
+
+
+def _words(flag: str, text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"{flag} {text!r} names none: give one or more, with commas between them")
+    return list(dict.fromkeys(words))
+
+
+def _numbers(flag: str, text: str) -> list[int]:
+    words = _words(flag, text)
+    if not all(word.isdecimal() for word in words):
+        raise UsageError(f"{flag} {text!r} must be whole numbers from 0, such as 0,1,2")
+    return sorted({int(word) for word in words})
+
+
+def _check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs} must be 1 or more")

@@ -1,0 +1,232 @@
+"""Every method of a table behind one interface: fit on pixels of one class, score pixels.
+
+Pixels are uint8 (N, H, W, K), scores float64 (N,), larger = more novel. Each method has one
+setting for all data sets and classes; nothing is tuned for a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .baselines import (
+    BASELINES,
+    Baseline,
+    Isolation,
+    KernelDensityEstimate,
+    OneClassSupportVectors,
+    Pixels,
+    raw,
+)
+from .config import resolve
+from .data import ImageRule
+from .errors import UsageError, unknown
+
+Kind = Literal["ocgan", "baseline", "pyod"]
+
+STAGE_NAMES = {"ae": "ae", "+latent": "latent", "+visual": "visual", "+mining": ""}
+
+# A table asks for scores, not for verdicts: no image is held out because of the false-alarm rate,
+# only the config's calibration_fraction.
+FPR = 0.5
+
+
+class Resumable(Protocol):
+    """What a method offers that trains for long: fitting that goes on from a checkpoint."""
+
+    seconds_: float
+
+    def iter_fit(self, X: Pixels, *, checkpoint: Path | None = None) -> Iterator[object]:  # noqa: N803
+        """Fit, going on from `checkpoint` if it exists, and saving there now and then."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with everything settled but the seed.
+
+    Parameters
+    ----------
+    name
+        Of its result files: ``"knn"``, or a preset and what differs from it, ``"paper-ae"``.
+    title
+        For tables.
+    kind
+        Where it comes from.
+    config
+        All that decides its scores besides the seed, as plain JSON values.
+    make
+        Gives the unfitted method for a seed; picklable.
+    is_random
+        Whether the seed changes its scores.
+    preset
+        Of OCGAN, else None.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    config: Mapping[str, Any]
+    make: Callable[[int], Baseline]
+    is_random: bool
+    preset: str | None = None
+
+
+def ocgan(
+    preset: str,
+    settings: Mapping[str, Any],
+    rule: ImageRule,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Method:
+    """Describe OCGAN for images of one size and number of channels.
+
+    Parameters
+    ----------
+    preset, settings
+        As in `NoveltyDetector`; ``settings["stage"]`` is the row of the paper's ablation.
+    rule
+        Size and channels of the images.
+    device, precision
+        As in `NoveltyDetector`.
+    """
+    config = replace(resolve(preset, settings, channels=rule.channels), **rule.to_dict())
+    stage = "" if config.stage == "+mining" else f", stage {config.stage}"
+    return Method(
+        ocgan_name(preset, settings, rule),
+        f"OCGAN ({preset}{stage})",
+        "ocgan",
+        config.to_dict() | {"precision": precision},
+        partial(_detector, preset, dict(settings), device, precision),
+        is_random=True,
+        preset=preset,
+    )
+
+
+def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str:
+    """Name a preset and all that differs from it: ``"paper"``, ``"paper-ae"``, ``"fast-epochs5"``.
+
+    Size and channels of the images belong to the data set and are not named.
+    """
+    plain = resolve(preset, {}, channels=rule.channels).to_dict()
+    wanted = resolve(preset, settings, channels=rule.channels).to_dict()
+    changed = {
+        key: value
+        for key, value in wanted.items()
+        if value != plain[key] and key not in ("stage", "image_size", "channels")
+    }
+    parts = [f"{key}{_word(value)}" for key, value in changed.items()]
+    return "-".join(filter(None, [preset, STAGE_NAMES[wanted["stage"]], *parts]))
+
+
+def other_method(key: str) -> Method:
+    """Describe a method that is not OCGAN, by its key in `KEYS`.
+
+    Raises
+    ------
+    UsageError
+        There is no such key, or PyOD is not installed.
+    """
+    if key in PYOD:
+        return _pyod_method(key)
+    if key not in _TRAINING_FREE:
+        raise unknown("method", key, KEYS)
+    title, make, is_random = _TRAINING_FREE[key]
+    settings = {
+        name: getattr(value, "__name__", value)
+        for name, value in vars(make(0)).items()
+        if name != "random_state"
+    }
+    return Method(key, title, "baseline", settings, make, is_random)
+
+
+def _detector(
+    preset: str, settings: dict[str, Any], device: str, precision: str, seed: int
+) -> Baseline:
+    from .detector import NoveltyDetector
+
+    return NoveltyDetector(
+        preset,
+        settings=settings,
+        fpr=FPR,
+        random_state=seed,
+        device=device,
+        precision=precision,
+    )
+
+
+def _baseline(key: str, seed: int) -> Baseline:
+    return BASELINES[key][1]()
+
+
+def _seedless(make: Callable[[], Baseline], seed: int) -> Baseline:
+    return make()
+
+
+def _word(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else f"{value}"
+
+
+# Key → title, constructor, whether the seed changes its scores.
+_TRAINING_FREE: dict[str, tuple[str, Callable[[int], Baseline], bool]] = {
+    **{key: (title, partial(_baseline, key), False) for key, (title, _) in BASELINES.items()},
+    "kde": (
+        "KDE, 32 whitened components",
+        partial(_seedless, KernelDensityEstimate),
+        False,
+    ),
+    "ocsvm": ("One-class SVM", partial(_seedless, OneClassSupportVectors), False),
+    "iforest": ("Isolation forest", Isolation, True),
+}
+
+# ---- PyOD, for comparison only -------------------------------------------------------------------
+
+# Key → title, module and class in PyOD; all its settings are PyOD's defaults.
+PYOD = {
+    "pyod_deepsvdd": ("Deep SVDD (PyOD)", "pyod.models.deep_svdd", "DeepSVDD"),
+    "pyod_autoencoder": ("Auto-encoder (PyOD)", "pyod.models.auto_encoder", "AutoEncoder"),
+}
+
+
+class PyODDetector:
+    """A network of PyOD, fully connected, on pixels in [0, 1] with PyOD's own defaults."""
+
+    def __init__(self, key: str, random_state: int = 0) -> None:
+        self.key = key
+        self.random_state = random_state
+
+    def fit(self, X: Pixels) -> Self:  # noqa: N803
+        """Train the network."""
+        from importlib import import_module
+
+        _, module, name = PYOD[self.key]
+        features = raw(X)
+        arguments = {"n_features": features.shape[1]} if name == "DeepSVDD" else {}
+        self.model_ = getattr(import_module(module), name)(
+            random_state=self.random_state, verbose=0, **arguments
+        )
+        self.model_.fit(features)
+        return self
+
+    def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:  # noqa: N803
+        """Return PyOD's anomaly scores: larger = more novel there, too."""
+        return np.asarray(self.model_.decision_function(raw(X)), np.float64)
+
+
+def _pyod_method(key: str) -> Method:
+    if find_spec("pyod") is None:
+        raise UsageError(f"the method {key} needs PyOD: pip install 'pyocgan[pyod]'")
+    config = {"pyod": metadata.version("pyod"), "settings": "PyOD's defaults"}
+    return Method(key, PYOD[key][0], "pyod", config, partial(PyODDetector, key), is_random=True)
+
+
+KEYS = ("ocgan", *_TRAINING_FREE, *PYOD)

@@ -1,0 +1,613 @@
+"""The grid: every cell once, whatever interrupts it or works beside it; summaries without gaps."""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from statistics import fmean, stdev
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pyocgan import methods
+from pyocgan.baselines import NearestNeighbours
+from pyocgan.benchmark import (
+    claims,
+    finished,
+    open_pool,
+    plan,
+    provenance,
+    read_scores,
+    summarise,
+    unfinished,
+)
+from pyocgan.benchmark import run as run_cells
+from pyocgan.benchmark.cells import class_words
+from pyocgan.cli import run
+from pyocgan.data import ImageRule
+from pyocgan.errors import InputError, OcganError, UsageError
+from pyocgan.methods import Method, ocgan, ocgan_name, other_method
+
+TINY = [
+    "--autoencoder-width=4",
+    "--classifier-width=4",
+    "--visual-width=4",
+    "--latent-size=4",
+    "--batch-size=32",
+    "--device=cpu",
+    "--preset=fast",
+]
+TWO_EPOCHS = [*TINY, "--epochs=2"]
+TINY_NAME = "fast-latent_size4-autoencoder_width4-visual_width4-classifier_width4"
+ABOUT = {
+    "commit": "c",
+    "command": "ocgan benchmark",
+    "environment": {"machine": "m", "created": "today"},
+}
+
+
+def benchmark(out, *arguments, dataset="digits", classes="0,8", method="knn,pca"):
+    flags = [f"--dataset={dataset}", f"--classes={classes}", f"--method={method}"]
+    return run(["benchmark", *flags, f"--out={out}", *map(str, arguments)])
+
+
+def results(out):
+    return {path: json.loads(path.read_text()) for path in sorted(out.rglob("*.json"))}
+
+
+def files(out):
+    """Every file and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def pools():
+    return {protocol: open_pool("digits", protocol) for protocol in (1, 2)}
+
+
+class Spy(NearestNeighbours):
+    """Nearest neighbours that keep what they were fitted on."""
+
+    fitted_on: ClassVar = []
+    fail_at = None  # raise this error, (number of the fit, error)
+
+    def fit(self, X):
+        if self.fail_at and len(self.fitted_on) == self.fail_at[0]:
+            self.fitted_on.append(None)
+            raise self.fail_at[1]
+        self.fitted_on.append(X.copy())
+        return super().fit(X)
+
+
+class Diary(NearestNeighbours):
+    """Nearest neighbours that take their time, and leave a file for every fit."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def fit(self, X):
+        (self.folder / f"{X.sum()}-{os.getpid()}").touch(exist_ok=False)
+        time.sleep(0.1)
+        return super().fit(X)
+
+
+def make_spy(seed):
+    return Spy()
+
+
+def make_diary(folder, seed):
+    return Diary(folder)
+
+
+def method(make, name="spy", *, is_random=False):
+    return Method(name, "Spy", "baseline", {"k": 5}, make, is_random)
+
+
+def cells_of(pool, *chosen, **parameters):
+    return plan([pool], lambda rule: chosen, **parameters)
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """The method "spy", known to the command."""
+    monkeypatch.setattr(Spy, "fitted_on", [])
+    monkeypatch.setattr(Spy, "fail_at", None)
+    monkeypatch.setitem(methods._TRAINING_FREE, "spy", ("Spy", make_spy, False))
+    return Spy
+
+
+# ---- end to end ----------------------------------------------------------------------------------
+
+
+def test_a_grid_has_one_result_a_cell_with_scores_that_give_its_figures(tmp_path, capsys):
+    assert benchmark(tmp_path, *TWO_EPOCHS, "--seeds=0,1", "--json", method="ocgan,knn") == 0
+    printed = json.loads(capsys.readouterr().out)
+    found = results(tmp_path)
+    names = {str(path.relative_to(tmp_path / "digits" / "protocol2")) for path in found}
+    tiny = f"{TINY_NAME}-batch_size32-epochs2"
+    assert names == {  # nearest neighbours draw nothing in protocol 2: seed 0 alone
+        *(f"{tiny}/class-{c}-seed{seed}.json" for c in (0, 8) for seed in (0, 1)),
+        *(f"knn/class-{c}-seed0.json" for c in (0, 8)),
+    }
+    assert len(printed) == len(found) == 6
+    for path, result in found.items():
+        scores = read_scores(path)
+        assert result["auroc"] == roc_auc_score(scores["is_novel"], scores["score"])
+        assert (scores["is_novel"] == (scores["label"] != result["class"])).all()
+        assert len(scores["index"]) == result["n_test"] == 359
+        assert result["commit"]
+        assert result["command"]
+        assert result["environment"]["machine"]
+        assert result["seconds"].keys() == {"fit", "score"}
+        assert set(result["images"]["checksum"]) == {"train", "test"}
+    trained = [r for r in found.values() if r["kind"] == "ocgan"]
+    assert {r["config"]["epochs"] for r in trained} == {2}
+    assert {r["preset"] for r in trained} == {"fast"}
+    scored = [read_scores(path)["score"] for path, r in found.items() if r["kind"] == "ocgan"]
+    assert len({scores.tobytes() for scores in scored}) == 4  # the seeds are used
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_only_the_normal_class_trains(spy, pools, tmp_path, protocol):
+    pool = pools[protocol]
+    cells = cells_of(pool, method(make_spy), classes=["3"], seeds=(0, 1))
+    list(run_cells(cells, tmp_path, ABOUT))
+    assert len(spy.fitted_on) == (2 if protocol == 1 else 1)
+    images = pool.images[0]
+    threes = {image.tobytes() for image in images.pixels[images.labels == "3"]}
+    for pixels, cell in zip(spy.fitted_on, cells, strict=True):
+        assert {image.tobytes() for image in pixels} <= threes
+        assert (images.labels[cell.trial.train_rows] == "3").all()
+        if protocol == 1:
+            assert not np.isin(cell.trial.train_rows, cell.trial.test_rows).any()
+
+
+def test_the_seed_of_protocol_1_draws_other_images(pools):
+    cells = cells_of(pools[1], method(make_spy), classes=["3"], seeds=(0, 1))
+    first, second = (cell.trial for cell in cells)
+    assert first.checksums != second.checksums
+    assert pools[1].trial("3", 0).checksums == first.checksums
+
+
+def test_results_do_not_depend_on_the_number_of_jobs(tmp_path):
+    chosen = {"classes": "8", "method": "ocgan,knn,iforest"}
+    for jobs in (1, 2):
+        assert benchmark(tmp_path / str(jobs), *TWO_EPOCHS, f"--jobs={jobs}", "-q", **chosen) == 0
+    one, two = (results(tmp_path / str(jobs)) for jobs in (1, 2))
+    assert len(one) == len(two) == 3
+    for (path, first), second in zip(one.items(), two.values(), strict=True):
+        assert first["auroc"] == second["auroc"], path
+        assert first["data"] == second["data"]
+
+
+def test_a_cut_cell_is_the_same_cell(pools):
+    for protocol in (1, 2):
+        (cell,) = cells_of(pools[protocol], method(make_spy), classes=["3"])
+        cut = cell.cut()
+        assert cut.identity == cell.identity
+        assert (cut.trial.test_pixels == cell.trial.test_pixels).all()
+        assert (cut.trial.test_labels == cell.trial.test_labels).all()
+        assert (cut.trial.test_index == cell.trial.test_rows).all()
+        assert len(cut.trial.train) < len(cell.trial.train)
+
+
+# ---- going on ------------------------------------------------------------------------------------
+
+
+def test_a_finished_cell_is_never_computed_again(tmp_path, spy):
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 0
+    before = files(tmp_path)
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 0
+    assert files(tmp_path) == before
+    assert len(spy.fitted_on) == 2
+    next(tmp_path.rglob("class-8-*.json")).unlink()
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 0
+    assert len(spy.fitted_on) == 3
+    assert {p for p, t in before.items() if files(tmp_path)[p] == t} == {
+        p for p in before if "class-0" in p.name
+    }
+
+
+def test_killed_in_the_middle_the_same_command_goes_on(tmp_path):
+    chosen = {"classes": "0,1,8", "method": "knn,ocgan"}
+    flags = [*TINY, "--epochs=8", "--protocol=1"]
+    command = ["benchmark", "--dataset=digits", *(f"--{k}={v}" for k, v in chosen.items()), *flags]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pyocgan", *command, f"--out={tmp_path}"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(lambda: [*tmp_path.glob("digits/protocol1/fast*/*.claim0")])
+    process.kill()
+    process.wait()
+    before = files(tmp_path)
+    assert 1 <= len(results(tmp_path)) < 6
+    assert [*tmp_path.rglob("*.claim0")]
+    assert benchmark(tmp_path, *flags, **chosen) == 0
+    assert len(results(tmp_path)) == 6
+    kept = {path: stamp for path, stamp in before.items() if path.suffix == ".json"}
+    assert kept.items() <= files(tmp_path).items()
+    assert not [*tmp_path.rglob("*.claim*")]
+
+
+def test_training_goes_on_in_the_middle_of_a_cell(tmp_path, pools, monkeypatch):
+    settings = {"epochs": 3, "autoencoder_width": 4, "classifier_width": 4, "latent_size": 4}
+
+    def cell():
+        tiny = ocgan("fast", settings, pools[1].rule, device="cpu")
+        return cells_of(pools[1], tiny, classes=["8"])[0]
+
+    (whole,) = run_cells([cell()], tmp_path / "whole", ABOUT)
+    path = cell().checkpoint(tmp_path / "parts")
+    steps = cell().method.make(0).iter_fit(cell().trial.train_pixels, checkpoint=path)
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    assert path.exists()
+    from pyocgan.training import Training  # here: spawned processes need no torch
+
+    used = []
+    load = Training.load
+    monkeypatch.setattr(Training, "load", lambda *a: (used.append(a[1]), load(*a)))
+    (parts,) = run_cells([cell()], tmp_path / "parts", ABOUT)
+    assert parts.result["auroc"] == whole.result["auroc"]
+    assert parts.result["seconds"]["fit"] > 0
+    assert used == [path]
+    assert {file.suffix for file in path.parent.iterdir()} == {".json", ".npz"}
+
+
+def test_interrupted_it_exits_130_and_keeps_what_is_finished(tmp_path, spy, capsys):
+    spy.fail_at = (1, KeyboardInterrupt())
+    assert benchmark(tmp_path, method="spy", classes="0,1,8") == 130
+    assert "1 of 3 cells are finished and stay" in capsys.readouterr().err
+    assert len(results(tmp_path)) == 1
+    assert not [*tmp_path.rglob("*.claim*")]
+
+
+def test_one_cell_that_fails_does_not_stop_the_others(tmp_path, spy, capsys):
+    spy.fail_at = (1, InputError("no good"))
+    assert benchmark(tmp_path, method="spy", classes="0,1,8") == 1
+    assert (
+        "1 of 3 cells failed, the first being digits, protocol 2, spy, class 1, seed 0: no good"
+        in (capsys.readouterr().err)
+    )
+    assert len(results(tmp_path)) == 2
+
+
+def work_beside_others(folder, diary):
+    cells = cells_of(open_pool("digits", 2), method(partial(make_diary, diary)))
+    list(run_cells(cells, folder, ABOUT))
+
+
+def test_two_processes_at_once_compute_each_cell_once(tmp_path):
+    diary, out = tmp_path / "diary", tmp_path / "out"
+    diary.mkdir()
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=work_beside_others, args=(out, diary)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert len(results(out)) == 10
+    fits = [file.name.split("-") for file in diary.iterdir()]
+    assert len(fits) == len({images for images, _ in fits}) == 10
+    assert not [*out.rglob("*.claim*")]
+
+
+# ---- claims --------------------------------------------------------------------------------------
+
+
+def write_claim(path, *, pid, host=None, started=None, number=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = {"pid": pid, "host": host or socket.gethostname(), "time": "", "started": started}
+    path.with_suffix(f".claim{number}").write_text(json.dumps(holder))
+
+
+def dead_pid():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def is_free(path):
+    with claims.claimed(path) as mine:
+        return mine
+
+
+def test_a_claim_excludes_others_and_is_given_back(tmp_path):
+    path = tmp_path / "cell.json"
+    with claims.claimed(path) as first, claims.claimed(path) as second:
+        assert (first, second) == (True, False)
+        assert claims.is_claimed(path)
+        holder = json.loads((tmp_path / "cell.claim0").read_text())
+        assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
+    assert not claims.is_claimed(path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_claim_of_a_dead_process_is_taken_over(tmp_path):
+    path = tmp_path / "cell.json"
+    write_claim(path, pid=dead_pid())
+    with claims.claimed(path) as mine:
+        assert mine
+        assert (tmp_path / "cell.claim1").exists()
+        assert not is_free(path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_claims_of_living_processes_and_other_hosts_stand(tmp_path):
+    mine, elsewhere, recycled = (tmp_path / f"{name}.json" for name in ("a", "b", "c"))
+    write_claim(mine, pid=os.getpid(), started=claims._started(os.getpid()))
+    write_claim(elsewhere, pid=dead_pid(), host="another")
+    write_claim(recycled, pid=os.getpid(), started="-1")  # the pid of a later process
+    assert [is_free(path) for path in (mine, elsewhere, recycled)] == [False, False, True]
+
+
+def test_a_full_disk_leaves_no_claim(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(claims.json, "dump", full)
+    with pytest.raises(OcganError, match="No space left"):
+        is_free(tmp_path / "cell.json")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_claim_without_content_is_being_written_unless_it_is_old(tmp_path):
+    claim = tmp_path / "cell.claim0"
+    claim.touch()
+    assert not is_free(tmp_path / "cell.json")
+    os.utime(claim, (0, 0))
+    assert is_free(tmp_path / "cell.json")
+
+
+def test_a_cell_that_another_process_has_is_left_to_it(tmp_path, pools, spy):
+    cells = cells_of(pools[2], method(make_spy), classes=["0", "8"])
+    with claims.claimed(cells[0].path(tmp_path)):
+        outcomes = list(run_cells(cells, tmp_path, ABOUT))
+    assert [outcome.result is None for outcome in outcomes] == [True, False]
+    assert [outcome.error for outcome in outcomes] == [None, None]
+
+
+# ---- identity ------------------------------------------------------------------------------------
+
+
+def test_a_result_of_other_settings_is_an_error_that_names_the_file(tmp_path, pools, spy, capsys):
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 0
+    path = next(tmp_path.rglob("class-8-*.json"))
+    write(path, json.loads(path.read_text()) | {"config": {"space": "raw", "k": 7}})
+    capsys.readouterr()
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 2
+    message = capsys.readouterr().err
+    assert str(path) in message
+    assert "config (k 7, now 5)" in message
+    kept = files(tmp_path)
+    assert benchmark(tmp_path, "--overwrite", method="spy", classes="0,8") == 0
+    assert len(spy.fitted_on) == 3
+    assert {p for p in kept if files(tmp_path)[p] != kept[p]} == {path, path.with_suffix(".npz")}
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 0
+
+
+def test_a_result_of_other_images_is_an_error(tmp_path, pools, spy):
+    cells = cells_of(pools[2], method(make_spy), classes=["0"])
+    list(run_cells(cells, tmp_path, ABOUT))
+    path = cells[0].path(tmp_path)
+    write(path, json.loads(path.read_text()) | {"data": {"train": "x", "test": "y"}})
+    with pytest.raises(UsageError, match=r"class-0-seed0.json.*data checksum"):
+        finished(cells[0], tmp_path)
+    assert unfinished(cells, tmp_path, overwrite=True) == cells
+
+
+def test_a_damaged_result_is_an_error_that_names_the_file(tmp_path, pools):
+    (cell,) = cells_of(pools[2], method(make_spy), classes=["0"])
+    path = cell.path(tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"class-0-seed0\.json"):
+        finished(cell, tmp_path)
+
+
+def test_a_dry_run_writes_nothing(tmp_path, spy, capsys):
+    out = tmp_path / "out"
+    assert benchmark(out, "--dry-run", "--json", method="spy", classes="0,8") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["cells"], row["to_do"], row["seconds"]) == (2, 2, None)
+    assert not out.exists()
+    assert benchmark(out, "--dry-run", method="spy") == 0
+    assert "unknown" in capsys.readouterr().out
+    assert benchmark(out, method="spy", classes="0,8") == 0
+    before = files(out)
+    capsys.readouterr()
+    assert benchmark(out, "--dry-run", "--json", method="spy", classes="0,1,2") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["cells"], row["finished"], row["to_do"]) == (3, 1, 2)
+    assert row["seconds"] == pytest.approx(
+        sum(sum(r["seconds"].values()) for r in results(out).values())
+    )
+    assert files(out) == before
+
+
+# ---- summaries -----------------------------------------------------------------------------------
+
+AUROC = {("a", 0): 0.9, ("a", 1): 0.8, ("b", 0): 0.5, ("b", 1): 0.7}
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def write_grid(folder, auroc=AUROC, **changed):
+    for (name, seed), value in auroc.items():
+        content = ABOUT | {
+            "format": "pyocgan cell",
+            "dataset": "set",
+            "protocol": 1,
+            "class": name,
+            "seed": seed,
+            "method": "knn",
+            "title": "kNN",
+            "kind": "baseline",
+            "preset": None,
+            "is_random": False,
+            "classes": ["a", "b"],
+            "config": {"k": 5},
+            "images": {"description": "d", "checksum": {"all": "0"}},
+            "auroc": value,
+            "aupr": value / 2,
+            "fpr_at_95_tpr": 1 - value,
+            "seconds": {"fit": 1.0, "score": 0.5},
+            "n_train": 8,
+            "n_test": 4,
+        }
+        path = folder / "set" / "protocol1" / "knn" / f"class-{name}-seed{seed}.json"
+        write(path, content | changed)
+    return folder
+
+
+def summary_in(folder, **parameters):
+    (path,) = summarise(folder, folder / "results", **parameters)
+    assert path == folder / "results" / "set" / "protocol1" / "knn.json"
+    return json.loads(path.read_text())
+
+
+def test_mean_and_deviation_by_hand(tmp_path):
+    summary = summary_in(write_grid(tmp_path))
+    assert summary["mean_by_class"] == {"a": 0.85, "b": 0.6}
+    assert summary["mean"] == pytest.approx(fmean([0.85, 0.6]))
+    assert summary["std"] == pytest.approx(stdev([0.7, 0.75]), abs=1e-6)
+    assert summary["mean_aupr"] == pytest.approx(0.3625)
+    assert summary["mean_fpr_at_95_tpr"] == pytest.approx(0.275)
+    assert [(c["class"], c["seed"]) for c in summary["cells"]] == list(AUROC)
+    assert summary["cells"][0]["seconds"] == 1.5
+    assert summary["commit"] == "c"
+    assert summary["command"] == "ocgan benchmark"
+    assert summary["data"]["checksum"] == {"all": "0"}
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    summary = summary_in(write_grid(tmp_path), seeds=[1])
+    assert (summary["mean"], summary["std"], summary["seeds"]) == (0.75, None, [1])
+
+
+def test_chosen_classes_are_named(tmp_path):
+    summary = summary_in(write_grid(tmp_path), classes=["b"])
+    assert (summary["classes"], summary["mean"]) == (["b"], 0.6)
+
+
+@pytest.mark.parametrize("missing", list(AUROC))
+def test_a_missing_cell_is_an_error_that_names_it(tmp_path, missing):
+    write_grid(tmp_path, {key: value for key, value in AUROC.items() if key != missing})
+    with pytest.raises(InputError, match="set/protocol1/knn/class-{}-seed{}.json".format(*missing)):
+        summarise(tmp_path, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_cells_of_different_settings_are_not_averaged(tmp_path):
+    write_grid(tmp_path)
+    write_grid(tmp_path, {("b", 1): 0.7}, config={"k": 6})
+    with pytest.raises(InputError, match="class b, seed 1 has other config"):
+        summarise(tmp_path, tmp_path / "results")
+
+
+def test_one_method_can_be_summarised_alone(tmp_path):
+    write_grid(tmp_path)
+    (path,) = summarise(tmp_path / "set" / "protocol1" / "knn", tmp_path / "results")
+    assert path == tmp_path / "results" / "set" / "protocol1" / "knn.json"
+
+
+def test_a_folder_without_results_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="holds no results"):
+        summarise(tmp_path, tmp_path / "results")
+
+
+def test_the_command_summarises(tmp_path, capsys):
+    out, tables = tmp_path / "out", tmp_path / "results"
+    assert benchmark(out, "--protocol=1", "--seeds=0,1", method="knn") == 0
+    capsys.readouterr()
+    assert run(["benchmark", "summarise", str(out), f"--results={tables}"]) == 3
+    assert "class-1-seed0.json is missing" in capsys.readouterr().err
+    assert run(["benchmark", "summarise", str(out), f"--results={tables}", "--classes=0,8"]) == 0
+    assert "mean AUROC" in capsys.readouterr().out
+    summary = json.loads((tables / "digits" / "protocol1" / "knn.json").read_text())
+    assert (summary["classes"], summary["seeds"], len(summary["cells"])) == (["0", "8"], [0, 1], 4)
+
+
+# ---- methods -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [key for key in methods._TRAINING_FREE if key != "spy"])
+def test_every_training_free_method_tells_zeros_from_other_digits(pools, key):
+    (cell,) = cells_of(pools[2], other_method(key), classes=["0"])
+    result, scores = cell.measure()
+    assert result["auroc"] > 0.98
+    assert scores.dtype == np.float64
+    again = cell.method.make(0).fit(cell.trial.train_pixels)
+    assert np.allclose(again.novelty_scores(cell.trial.test_pixels[:5]), scores[:5])
+    assert json.loads(json.dumps(cell.method.config)) == cell.method.config
+
+
+def test_names_say_what_differs_from_the_preset():
+    grey, colour = ImageRule((28, 28), 1), ImageRule((32, 32), 3)
+    assert ocgan_name("paper", {}, grey) == "paper"
+    assert ocgan_name("paper", {"stage": "ae"}, grey) == "paper-ae"
+    assert ocgan_name("paper", {"stage": "+visual", "image_size": 16}, grey) == "paper-visual"
+    assert ocgan_name("fast", {"epochs": 5}, colour) == "fast-epochs5"
+    assert ocgan_name("paper", {"latent_size": 16}, grey) == "paper"
+    assert ocgan_name("paper", {"latent_size": 16}, colour) == "paper-latent_size16"
+    assert ocgan("paper", {}, colour).config["latent_size"] == 512
+
+
+def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch):
+    for chosen, words in [("knm", "did you mean 'knn'?"), (",", "names none")]:
+        assert benchmark(tmp_path, method=chosen) == 2
+        assert words in capsys.readouterr().err
+    monkeypatch.setattr(methods, "find_spec", lambda name: None)
+    assert benchmark(tmp_path, method="pyod_deepsvdd") == 2
+    assert "pip install 'pyocgan[pyod]'" in capsys.readouterr().err
+    monkeypatch.setattr("pyocgan.benchmark.grid.find_spec", lambda name: None)
+    assert benchmark(tmp_path, "--executor=ray") == 2
+    assert "pip install 'pyocgan[ray]'" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("flag", ["--jobs=0", "--seeds=-1", "--seeds=a", "--classes=nine"])
+def test_wrong_flags_are_usage_errors(tmp_path, flag):
+    assert run(["benchmark", "--dataset=digits", "--method=knn", f"--out={tmp_path}", flag]) == 2
+
+
+def test_protocol_2_needs_two_parts(tmp_path):
+    images, labels = np.zeros((20, 8, 8), np.uint8), np.repeat(["a", "b"], 10)
+    np.savez(tmp_path / "set.npz", X=images, y=labels)
+    with pytest.raises(UsageError, match="--protocol 1"):
+        open_pool(str(tmp_path / "set.npz"), 2)
+    assert open_pool(str(tmp_path / "set.npz"), 1).name == "set"
+
+
+def test_class_words_are_good_for_files_and_unique():
+    words = class_words(("T-shirt/top", "a b", "A-B", "..", "猫"))
+    assert words["T-shirt/top"] == "T-shirt-top"
+    assert words["猫"] == "猫"
+    assert len({word.casefold() for word in words.values()}) == 5
+
+
+def test_provenance_names_commit_and_machine():
+    about = provenance()
+    hexadecimal = about["commit"].removesuffix("-dirty")
+    assert hexadecimal == "unknown" or len(hexadecimal) == 40
+    assert about["environment"]["machine"]
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,554 @@
+"""The commands: data on standard output, words about it on standard error, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from conftest import TINY, ocgan, tiny_flags
+from pyocgan.config import FIELDS, resolve
+from pyocgan.detector import NoveltyDetector
+
+TRAIN = ("train", "digits", "--class=8", "--fpr=0.1", "--device=cpu", *tiny_flags())
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Run folders of models of the digit 8: without a protocol, and by protocols 1 and 2."""
+    from pyocgan.cli import run
+
+    folder = tmp_path_factory.mktemp("trained")
+    for name, flags in {"plain": [], "one": ["--protocol=1"], "two": ["--protocol=2"]}.items():
+        assert run([*TRAIN, f"--out={folder / name}", "--quiet", *flags]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(digits, tmp_path_factory):
+    """PNGs of 8s and 1s, in a folder for each class."""
+    folder = tmp_path_factory.mktemp("pictures")
+    images, labels = digits
+    for label in (1, 8):
+        (folder / str(label)).mkdir()
+        for index, pixels in enumerate(images[labels == label][:30]):
+            Image.fromarray(pixels).save(folder / str(label) / f"{index:02}.png")
+    return folder
+
+
+# ---- train ---------------------------------------------------------------------------------------
+
+
+def test_train_prints_one_line_and_leaves_a_run_folder(command, tmp_path):
+    code, out, errors = command(*TRAIN, "--out", tmp_path / "model")
+    assert code == 0
+    assert re.fullmatch(
+        r".*model: trained in [\d.]+ s; networks of epoch \d of 2; an image is novel above "
+        r"0\.\d+ \(false-alarm rate 0\.1\)\n",
+        out,
+    )
+    assert errors[0].startswith("learning from 139 images of class 8 from digits")
+    assert errors[1] == "111 images train, 14 choose the checkpoint, 14 calibrate; 0 unreadable"
+    assert errors[-1].startswith("epoch 2/2 ")
+    assert {path.name.partition("-")[0] for path in (tmp_path / "model").iterdir()} == {
+        "command.txt",
+        "config.yaml",
+        "environment.json",
+        "log.jsonl",
+        "model.json",
+        "weights",
+    }
+    log = [json.loads(line) for line in (tmp_path / "model" / "log.jsonl").open()]
+    assert [row["epoch"] for row in log] == [1, 2]
+    loaded = NoveltyDetector.load(tmp_path / "model")
+    assert [vars(record) for record in loaded.history_] == log
+    settings = yaml.safe_load((tmp_path / "model" / "config.yaml").read_text())
+    assert settings == loaded.config_.to_dict()
+    assert settings.items() >= TINY.items()
+
+
+def test_a_run_folders_config_gives_the_same_model(command, trained, tmp_path):
+    config = trained / "plain" / "config.yaml"
+    flags = ("--class=8", "--fpr=0.1", "--device=cpu", "--quiet")
+    code, *_ = command("train", "digits", *flags, "--config", config, "--out", tmp_path / "again")
+    assert code == 0
+    weights = [next((f).glob("weights-*")).name for f in (tmp_path / "again", trained / "plain")]
+    assert weights[0] == weights[1]
+
+
+def test_flags_over_environment_over_file(command, tmp_path, monkeypatch):
+    (tmp_path / "c.yaml").write_text("epochs: 1\nbatch_size: 40\nimage_size: 9x10\nmining_steps: 2")
+    monkeypatch.setenv("OCGAN_BATCH_SIZE", "50")
+    monkeypatch.setenv("OCGAN_LATENT_WIDTHS", "8,4")
+    flags = ["--mining-steps=3", "--image-size=11x12", "--autoencoder-width=4", "--preset=fast"]
+    flags += ["--config", tmp_path / "c.yaml", "--out", tmp_path / "m", "--fpr=0.1", "--quiet"]
+    assert command("train", "digits", "--class=8", *flags)[0] == 0
+    settings = yaml.safe_load((tmp_path / "m" / "config.yaml").read_text())
+    expected = {
+        "epochs": 1,
+        "batch_size": 50,
+        "image_size": [11, 12],
+        "mining_steps": 3,
+        "latent_widths": [8, 4],
+        "autoencoder_width": 4,
+        "classifier_width": resolve("fast", {}).classifier_width,
+    }
+    assert {name: settings[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("stage", ["ae", "+latent", "+visual", "+mining"])
+def test_stages_and_json(command, tmp_path, stage):
+    flags = ("--json", "--quiet", f"--stage={stage}", "--out", tmp_path / "m")
+    code, out, _ = command(*TRAIN, *flags)
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["stage"] == stage
+    assert summary["n_train"] + summary["n_validation"] + summary["n_calibration"] == 139
+    assert summary["threshold"] == NoveltyDetector.load(tmp_path / "m").threshold_
+
+
+def test_quiet_shows_no_progress(command, tmp_path):
+    _, _, errors = command(*TRAIN, "--quiet", "--out", tmp_path / "m")
+    assert not [line for line in errors if "epoch" in line]
+
+
+def test_a_folder_that_holds_a_model_is_kept_unless_told(command, trained, tmp_path):
+    out = ("--out", tmp_path / "m", "--quiet")
+    assert command(*TRAIN, *out)[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    code, _, errors = command(*TRAIN, "--seed=1", *out)
+    assert code == 2
+    assert errors[-1].endswith("holds a model already: choose another --out, or --restart")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+    assert command(*TRAIN, "--seed=1", "--restart", *out)[0] == 0
+    assert {path.name for path in (tmp_path / "m").iterdir()} != set(before)  # other weights
+
+
+def test_a_restart_that_was_interrupted_goes_on(command, tmp_path, monkeypatch):
+    """The old model is there until the new one is; the checkpoint beside it is the newer work."""
+    out = ("--out", tmp_path / "m", "--quiet")
+    assert command(*TRAIN, *out)[0] == 0
+    iter_fit = NoveltyDetector.iter_fit
+
+    def interrupted(self, *args, **options):
+        steps = iter_fit(self, *args, **options)
+        for number, progress in enumerate(steps):
+            yield progress
+            if number == 3:
+                steps.close()
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(NoveltyDetector, "iter_fit", interrupted)
+    code, _, errors = command(*TRAIN, "--seed=1", "--restart", *out)
+    assert (code, errors[-1]) == (130, "ocgan: interrupted")
+    monkeypatch.undo()
+    assert NoveltyDetector.load(tmp_path / "m").random_state == 0
+    code, _, errors = command(*TRAIN, "--seed=1", *out)
+    assert code == 0
+    assert any(line.startswith("going on from the checkpoint") for line in errors)
+    assert NoveltyDetector.load(tmp_path / "m").random_state == 1
+
+
+# ---- predict -------------------------------------------------------------------------------------
+
+
+def test_predict_says_what_the_library_says(command, model, detector, pictures):
+    code, out, errors = command("predict", model, pictures)
+    assert code == 0
+    rows = rows_of(out)
+    assert [row["path"] for row in rows[:2]] == ["1/00.png", "1/01.png"]
+    assert len(rows) == 60
+    scores = detector.novelty_scores(pictures)
+    np.testing.assert_allclose([float(row["score"]) for row in rows], scores, rtol=1e-5)
+    np.testing.assert_allclose(
+        [float(row["p_value"]) for row in rows], detector.p_values(pictures), rtol=1e-5
+    )
+    novel = np.array([row["verdict"] == "novel" for row in rows])
+    np.testing.assert_array_equal(novel, detector.is_novel(pictures))
+    assert errors == [f"{(~novel).sum()} normal, {novel.sum()} novel, 0 unreadable"]
+
+
+def test_csv_and_json_lines_agree(command, model, pictures):
+    rows = rows_of(command("predict", model, pictures)[1])
+    code, out, _ = command("predict", model, pictures, "--json")
+    assert code == 0
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert [list(entry) for entry in objects] == [list(row) for row in rows]
+    for entry, row in zip(objects, rows, strict=True):
+        assert (entry["path"], entry["verdict"]) == (row["path"], row["verdict"])
+        assert f"{entry['score']:.6g}" == row["score"]
+        assert f"{entry['p_value']:.6g}" == row["p_value"]
+
+
+def test_paths_from_the_command_line_and_from_standard_input(command, model, pictures, monkeypatch):
+    paths = [str(pictures / "8" / f"{index:02}.png") for index in (3, 1)]
+    expected = command("predict", model, *paths)[1]
+    assert [row["path"] for row in rows_of(expected)] == paths
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*paths, "", ""])))
+    assert command("predict", model, "-")[:2] == (0, expected)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(paths)))
+    assert command("predict", model, "-", "--json")[0] == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    code, out, errors = command("predict", model, "-")
+    assert (code, errors) == (3, ["ocgan: no paths came on standard input"])
+    assert out == ""
+
+
+def test_a_named_set_is_scored_on_its_test_part(command, model):
+    assert len(rows_of(command("predict", model, "digits")[1])) == 1797 - 1438
+
+
+def test_a_folder_stands_alone(command, model, pictures):
+    code, out, errors = command("predict", model, pictures / "1", pictures / "8")
+    assert (code, out) == (2, "")
+    assert errors == [f"ocgan: '{pictures / '1'}' is a folder: name images, or one folder alone"]
+
+
+def test_fail_on_novel(command, model, pictures, detector, eights):
+    is_novel = detector.is_novel(eights[:30])
+    normal, novel = ([pictures / "8" / f"{i:02}.png" for i in np.flatnonzero(m)]
+                     for m in (~is_novel, is_novel))  # fmt: skip
+    assert normal
+    assert novel
+    assert command("predict", model, *normal, "--fail-on-novel")[0] == 0
+    code, out, errors = command("predict", model, *normal, novel[0], "--fail-on-novel")
+    assert code == 4
+    assert len(rows_of(out)) == len(normal) + 1  # the scores are there all the same
+    assert not [line for line in errors if line.startswith("ocgan:")]
+    assert command("predict", model, novel[0])[0] == 0
+
+
+def test_another_false_alarm_rate(command, model, detector, pictures):
+    p_values = detector.p_values(pictures)
+    for fpr in (1 / 13, 0.5, 0.9):
+        rows = rows_of(command("predict", model, pictures, "--fpr", fpr)[1])
+        np.testing.assert_array_equal([r["verdict"] == "novel" for r in rows], p_values <= fpr)
+    code, _, errors = command("predict", model, pictures, "--fpr=0.01")
+    assert code == 2
+    assert errors == [
+        "ocgan: fpr = 0.01 is out of reach of 12 calibration images (the smallest rate is "
+        "1/13 = 0.0769): it needs 99"
+    ]
+
+
+def test_unreadable_images_are_named_and_the_others_scored(command, model, pictures, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"text")
+    good = pictures / "8" / "00.png"
+    code, out, errors = command("predict", model, good, tmp_path / "bad.png", "--skip-unreadable")
+    assert code == 0
+    rows = rows_of(out)
+    assert [row["verdict"] == "unreadable" for row in rows] == [False, True]
+    assert (rows[1]["score"], rows[1]["p_value"]) == ("", "")
+    assert errors[0].startswith(f"left out: {tmp_path / 'bad.png'} (is not a PNG")
+    assert errors[-1].endswith("1 unreadable")
+    code, out, _ = command(
+        "predict", model, good, tmp_path / "bad.png", "--skip-unreadable", "--json"
+    )
+    entry = json.loads(out.splitlines()[1])
+    assert (entry["score"], entry["p_value"], entry["verdict"]) == (None, None, "unreadable")
+
+
+def test_out_is_written_whole_or_not_at_all(command, model, pictures, tmp_path):
+    target = tmp_path / "new" / "scores.csv"
+    expected = command("predict", model, pictures)[1]
+    code, out, _ = command("predict", model, pictures, "--out", target)
+    assert (code, out) == (0, "")
+    assert target.read_text() == expected
+    (tmp_path / "bad.png").write_bytes(b"text")
+    code, *_ = command("predict", model, pictures / "8/00.png", tmp_path / "bad.png", "-o", target)
+    assert code == 3
+    assert target.read_text() == expected
+    assert [path.name for path in target.parent.iterdir()] == ["scores.csv"]
+
+
+def test_devices_and_folders_are_never_replaced_by_a_file(command, model, pictures, tmp_path):
+    for target in ("/dev/null", tmp_path):
+        code, _, errors = command("predict", model, pictures, "--out", target)
+        assert code == 1
+        assert errors[-1].startswith("ocgan: cannot write ")
+    assert tmp_path.is_dir()
+    (tmp_path / "link").symlink_to(tmp_path / "real.csv")
+    assert command("predict", model, pictures, "--out", tmp_path / "link")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real.csv").is_file()
+
+
+def test_a_reader_that_leaves_early_is_no_error(model, pictures):
+    line = f"{sys.executable} -m pyocgan predict {model} digits | head -n 1"
+    shell = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, timeout=60
+    )
+    assert shell.stdout == "path,score,p_value,verdict\n"
+    assert "Traceback" not in shell.stderr
+    assert "Broken" not in shell.stderr
+    assert "Exception" not in shell.stderr
+    assert shell.returncode == 0
+
+
+def test_training_goes_on_when_nobody_reads_its_messages(tmp_path):
+    line = f"{sys.executable} -m pyocgan {' '.join(TRAIN)} --out {tmp_path / 'm'} 2>&1 >&3"
+    shell = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; ({line} | true) 3>&1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert shell.returncode == 0
+    assert "trained in" in shell.stdout
+    assert (tmp_path / "m" / "model.json").exists()
+
+
+def test_file_names_in_any_encoding_and_locale(model, pictures, tmp_path):
+    name = b"caf\xe9-\xc3\xa9.png"
+    (tmp_path / name.decode("utf-8", "surrogateescape")).write_bytes(
+        (pictures / "8" / "00.png").read_bytes()
+    )
+    for locale, flags in (("C.UTF-8", ["--json"]), ("POSIX", [])):
+        environment = {"LC_ALL": locale, "PATH": ""}
+        done = ocgan("predict", model, tmp_path, *flags, text=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert b"normal" in done.stdout or b"novel" in done.stdout
+        assert name in done.stdout
+
+
+# ---- evaluate ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("plain", (35, 324)), ("two", (35, 324)), ("one", (35, 35))]
+)
+def test_evaluate_on_the_models_own_test_part(command, trained, name, counts):
+    code, out, _ = command("evaluate", trained / name, "--json")
+    assert code == 0
+    result = json.loads(out)
+    methods = result["methods"]
+    assert next(iter(methods)) == "OCGAN (+mining)"
+    assert len(methods) >= 5
+    assert all((m["n_normal"], m["n_novel"]) == counts for m in methods.values())
+    assert methods["5-NN, cosine, oriented gradients"]["auroc"] > 0.95
+    assert result["normal_class"] == "8"
+    assert 0 <= result["false_alarm_rate"] <= 1
+
+
+def test_nothing_that_was_trained_on_is_tested(trained):
+    from pyocgan.data import read
+    from pyocgan.tasks import Task
+
+    for name in ("plain", "one", "two"):
+        loaded = NoveltyDetector.load(trained / name)
+        split = Task.from_dict(loaded.about_["task"]).split
+        assert set(split.train.names).isdisjoint(split.test.names)
+        images = read(split.train, loaded.rule_)
+        assert images.fingerprint() == loaded.fingerprint_  # what it was trained on, exactly
+        assert set(split.train.labels) == {"8"}
+
+
+def test_the_table_and_the_sentence(command, trained):
+    code, out, errors = command("evaluate", trained / "two")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "35 normal and 324 novel images"
+    assert lines[1].split()[:4] == ["method", "AUROC", "AUPR", "FPR@95TPR"]
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert lines[-1].startswith("At the model's false-alarm rate of 0.1, it calls ")
+    assert errors == [
+        "testing on digits, test part: 359 images in 10 classes (0, 1, 2, 3, 4, 5, …)"
+    ]
+    table = {line[:32].strip(): line.split()[-1] for line in lines[2:7]}
+    result = json.loads(command("evaluate", trained / "two", "--json")[1])
+    assert table["5-NN, raw pixels"] == (
+        f"{result['methods']['5-NN, raw pixels']['auroc_by_class']['9']:.3f}"
+    )
+
+
+def test_evaluate_on_other_images(command, trained, pictures):
+    code, out, errors = command("evaluate", trained / "plain", pictures, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["methods"]["OCGAN (+mining)"]["n_normal"] == 30
+    assert list(result["methods"]["OCGAN (+mining)"]["auroc_by_class"]) == ["1"]
+    assert errors[-1] == "30 of 60 test images are also training images"
+    code, out, _ = command("evaluate", trained / "plain", pictures, "--class=1", "--json")
+    assert json.loads(out)["normal_class"] == "1"
+
+
+def test_a_source_without_a_test_part(command, pictures, tmp_path):
+    flags = ("--fpr=0.2", "--quiet", *tiny_flags())
+    assert command("train", pictures, "--class=8", *flags, "--out", tmp_path / "m")[0] == 0
+    code, _, errors = command("evaluate", tmp_path / "m")
+    assert code == 2
+    assert "is not divided into train and test: train with --protocol 1" in errors[-1]
+    one = ("--protocol=1", *flags, "--out", tmp_path / "one")
+    assert command("train", pictures, "--class=8", *one)[0] == 0
+    code, out, _ = command("evaluate", tmp_path / "one", "--json")
+    assert code == 0
+    assert json.loads(out)["methods"]["OCGAN (+mining)"]["n_normal"] == 6
+
+
+def test_one_normal_class_in_train_needs_no_name(command, digits, tmp_path):
+    """The layout of MVTec AD: train/good, test/good, test/<defect>."""
+    images, labels = digits
+    rows = {"train/good": labels == 8, "test/good": labels == 8, "test/crack": labels == 1}
+    for path, mask in rows.items():
+        (tmp_path / "set" / path).mkdir(parents=True)
+        chosen = images[mask][30:] if path == "test/good" else images[mask][:30]
+        for index, pixels in enumerate(chosen):
+            Image.fromarray(pixels).save(tmp_path / "set" / path / f"{index}.png")
+    flags = ("--fpr=0.2", "--quiet", *tiny_flags(), "--out", tmp_path / "m")
+    assert command("train", tmp_path / "set", *flags)[0] == 0
+    code, out, _ = command("evaluate", tmp_path / "m", "--json")
+    assert code == 0
+    assert json.loads(out)["normal_class"] == "good"
+
+
+def test_every_score_is_kept(command, trained, tmp_path):
+    code, out, _ = command("evaluate", trained / "two", "--scores", tmp_path / "s.csv", "--json")
+    assert code == 0
+    rows = rows_of((tmp_path / "s.csv").read_text())
+    assert list(rows[0])[:4] == ["path", "label", "is_novel", "OCGAN (+mining)"]
+    assert [row["is_novel"] == "1" for row in rows] == [row["label"] != "8" for row in rows]
+    from sklearn.metrics import roc_auc_score
+
+    is_novel = [int(row["is_novel"]) for row in rows]
+    for method, result in json.loads(out)["methods"].items():
+        scores = [float(row[method]) for row in rows]
+        assert roc_auc_score(is_novel, scores) == pytest.approx(result["auroc"], abs=1e-12)
+
+
+def test_evaluate_refuses_what_would_mislead(command, trained, model, pictures):
+    code, _, errors = command("evaluate", trained / "two", "--class=3")
+    assert (code, errors) == (2, ["ocgan: the model was trained on class 8, not 3"])
+    code, _, errors = command("evaluate", model)  # fitted in Python
+    assert code == 2
+    assert "does not say what it was trained on" in errors[-1]
+    code, _, errors = command("evaluate", model, pictures, "--class=8")
+    assert code == 2
+    assert "--no-baselines" in errors[-1]
+    code, out, _ = command("evaluate", model, pictures, "--class=8", "--no-baselines", "--json")
+    assert code == 0
+    assert list(json.loads(out)["methods"]) == ["OCGAN (+mining)"]
+    code, _, errors = command("evaluate", trained / "two", pictures / "8")
+    assert code == 2
+    assert "names no classes" in errors[-1]
+
+
+# ---- info and data -------------------------------------------------------------------------------
+
+
+def test_info_on_a_model(command, trained, model):
+    code, out, _ = command("info", trained / "one")
+    assert code == 0
+    lines = dict(line.split("  ", 1) for line in out.splitlines())
+    assert lines["model of"].strip() == "class 8 of digits, protocol 1"
+    assert lines["preset"].strip() == "default, stage +mining"
+    assert lines["trained on"].strip().startswith("111 images, 14 for the checkpoint")
+    code, out, _ = command("info", trained / "one", "--json")
+    content = json.loads(out)
+    assert content == json.loads((trained / "one" / "model.json").read_text())
+    assert "images given in Python" in command("info", model)[1]
+
+
+def test_info_on_the_installation(command):
+    code, out, _ = command("info")
+    assert code == 0
+    assert out.startswith("pyocgan ")
+    code, out, _ = command("info", "--json")
+    content = json.loads(out)
+    assert content["presets"]["paper"] == resolve("paper", {}).to_dict()
+    assert content["environment"]["torch"]
+
+
+def test_data_lists_the_named_sets(command, tmp_path):
+    code, out, _ = command("data", "--data-root", tmp_path)
+    assert code == 0
+    lines = [re.split("  +", line) for line in out.splitlines()]
+    assert lines[0] == ["name", "title", "where"]
+    assert ["mnist", "MNIST", "ocgan data fetch mnist"] in lines
+    assert lines[-1][0] == "digits"
+    assert lines[-1][-1] == "built in"
+
+
+def test_data_describe(command, pictures):
+    code, out, errors = command("data", "describe", pictures)
+    assert (code, errors) == (0, [])
+    lines = out.splitlines()
+    assert lines[0] == "folder of 60 images in 2 classes (1, 8)"
+    assert "8×8" in lines[1]
+    assert [line.split() for line in lines[-3:]] == [["class", "images"], ["1", "30"], ["8", "30"]]
+
+
+# ---- help and wrong usage ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["", "demo", "train", "predict", "evaluate", "info", "data", "data describe"]
+)
+def test_help_says_what_each_flag_means(command, name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, errors = command(*name.split(), "--help")
+    assert (code, errors) == (0, [])
+    assert out.startswith(f"Usage: ocgan {name}".rstrip())
+    text = re.sub(r"[│╭╮╰╯─]", "", out)
+    flags = re.findall(r"^ *\*? *((?:[A-Z-]+ )?--[a-z-]+.*(?:\n {20,}.*)*)", text, re.MULTILINE)
+    assert flags
+    for flag in flags:
+        words = re.sub(r"(?:^|\s)-[-a-z]+|\[[^\]]*\]", " ", flag)
+        assert re.search(r"[a-z]{3}", words), f"nothing is said about {flag!r}"
+
+
+def test_help_of_train_lists_every_setting(command):
+    out = " ".join(re.sub(r"[│╭╮╰╯─]", " ", command("train", "--help")[1]).split())
+    for name, field in FIELDS.items():
+        assert f" --{name.replace('_', '-')} " in out
+        assert field.metadata["help"].split(",")[0] in out
+    assert "[default: False]" not in out  # that a switch is off is no news
+
+
+def test_version(command):
+    from pyocgan import __version__
+
+    assert command("--version")[:2] == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], 'Did you mean "train"'),
+        (["predict"], "MODEL"),
+        (["predict", "model"], "IMAGES"),
+        (["train", "digits"], "--out"),
+        (["train", "digits", "--out=x", "--epoch=3"], "--epochs"),
+        (["train", "digits", "--out=x", "--epochs=many"], "--epochs"),
+        (["train", "digits", "--out=x", "--protocol=3"], "--protocol"),
+        (["train", "digits", "--out=x", "--preset=large"], "--preset"),
+        (["train", "digits", "--out=x", "--seed=-1"], "--seed"),
+        (["train", "digits", "--out=x", "--image-size=big"], "image_size = 'big' must be"),
+        (["train", "digits", "--out=x", "--image-size=4"], "image_size = 4 must be 8 to 128"),
+        (["train", "digits", "--out=x", "--latent-widths=8,x"], "latent_widths = '8,x'"),
+        (["train", "digits", "--out=x", "--class=80"], "unknown class '80'"),
+        (["train", "digits", "--out=x", "--fpr=0"], "fpr = 0.0 must be"),
+        (["train", "digits", "--out=x", "--device=gpu"], "device = 'gpu' must be one of"),
+        (["train", "digits", "--out=x", "--class=8", "--class=3"], "--class"),
+        (["train", "digits", "--out=x", "--protocol=2"], "--class NAME"),
+        (["data", "fetch", "mnits"], "mnist"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_one_line(command, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, errors = command(*arguments)
+    assert (code, out) == (2, "")
+    assert errors[-1].startswith("ocgan: ")
+    assert message in errors[-1]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,468 @@
+"""NoveltyDetector: scikit-learn's contract, scores that mean what they say, models on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file, save
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+
+from conftest import tiny
+from pyocgan import model_folder
+from pyocgan.config import Config
+from pyocgan.data import open_source
+from pyocgan.detector import NoveltyDetector
+from pyocgan.errors import InputError, ModelError, OcganError, UsageError
+
+ASKING = (
+    "novelty_scores",
+    "p_values",
+    "is_novel",
+    "predict",
+    "score_samples",
+    "decision_function",
+    "heatmap",
+    "reconstruct",
+)
+
+
+# ---- scikit-learn's contract ---------------------------------------------------------------------
+
+
+def test_clone_has_the_parameters_and_nothing_learned(detector):
+    copy = clone(detector)
+    assert copy is not detector
+    assert copy.get_params() == detector.get_params()
+    assert set(detector.get_params()) == {
+        "preset",
+        "settings",
+        "fpr",
+        "random_state",
+        "device",
+        "precision",
+        "skip_unreadable",
+    }
+    assert [name for name in vars(copy) if name.endswith("_")] == []
+    with pytest.raises(NotFittedError):
+        copy.predict(np.zeros((1, 8, 8), np.uint8))
+
+
+def test_set_params_counts(eights):
+    one = tiny().set_params(settings={**tiny().settings, "epochs": 1}, random_state=3).fit(eights)
+    assert one.config_.epochs == 1
+    assert len(one.history_) == 1
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        one.set_params(epochs=3)
+
+
+@pytest.mark.parametrize("method", [*ASKING, "generate", "save", "decode"])
+def test_what_is_not_fitted_says_so(method, tmp_path):
+    argument = {"generate": 1, "save": tmp_path / "model", "decode": np.zeros((1, 4), "f4")}
+    with pytest.raises(NotFittedError):
+        getattr(tiny(), method)(argument.get(method, np.zeros((1, 8, 8), np.uint8)))
+    assert not (tmp_path / "model").exists()
+
+
+def test_fit_returns_self_and_changes_no_parameter(eights):
+    detector = tiny(settings={"epochs": 1})
+    before = detector.get_params(deep=False)
+    assert detector.fit(eights, y=np.zeros(len(eights))) is detector
+    assert all(detector.get_params(deep=False)[k] is before[k] for k in before)
+    labels = tiny(settings={"epochs": 1}).fit_predict(eights)  # of OutlierMixin
+    np.testing.assert_array_equal(labels, detector.predict(eights))
+
+
+def test_a_failed_fit_leaves_no_fitted_detector(detector, eights):
+    again = tiny(settings={"epochs": 1}).fit(eights)
+    steps = again.iter_fit(eights)
+    next(steps)
+    steps.close()
+    with pytest.raises(NotFittedError):
+        again.predict(eights)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"fpr": 0}, "fpr = 0 must be"),
+        ({"fpr": 2}, "fpr = 2 must be"),
+        ({"preset": "large"}, "unknown preset 'large'"),
+        ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
+        ({"settings": {"image_size": 4}}, "image_size = 4 must be 8 to 128"),
+        ({"random_state": None}, "random_state = None must be a whole number"),
+        ({"random_state": -1}, "random_state = -1 must be"),
+        ({"random_state": 1.5}, "random_state = 1.5 must be"),
+    ],
+)
+def test_wrong_parameters_are_found_by_fit(eights, parameters, message):
+    detector = tiny(**parameters)  # scikit-learn: the constructor checks nothing
+    with pytest.raises(UsageError, match=message):
+        detector.fit(eights)
+
+
+# ---- scores --------------------------------------------------------------------------------------
+
+
+def test_all_answers_agree(detector, eights, others):
+    X = np.concatenate([eights, others])
+    scores = detector.novelty_scores(X)
+    assert scores.shape == (len(X),)
+    assert scores.dtype == np.float64
+    novel = scores > detector.threshold_
+    assert 0 < novel.sum() < len(X), "a test of one kind only proves nothing"
+    np.testing.assert_array_equal(detector.is_novel(X), novel)
+    np.testing.assert_array_equal(detector.predict(X), np.where(novel, -1, 1))
+    np.testing.assert_array_equal(detector.score_samples(X), -scores)
+    np.testing.assert_array_equal(detector.decision_function(X) < 0, novel)
+    np.testing.assert_allclose(
+        detector.decision_function(X), detector.score_samples(X) - detector.offset_
+    )
+    np.testing.assert_array_equal(detector.p_values(X) <= detector.fpr, novel)
+    assert (np.diff(detector.p_values(X)[np.argsort(scores)]) <= 0).all()
+
+
+def test_calibration_scores_are_those_of_the_calibration_images(detector, eights):
+    held_out = tiny()._prepare(eights).calibration
+    scores = np.sort(detector.novelty_scores(held_out))
+    np.testing.assert_allclose(detector.calibration_.scores, scores, rtol=1e-5)
+    assert detector.is_novel(held_out).mean() <= detector.fpr + 1 / len(held_out)
+
+
+def test_scores_depend_on_the_image_alone(detector, eights, others):
+    X = np.concatenate([eights, others])
+    scores = detector.novelty_scores(X)
+    order = np.random.default_rng(0).permutation(len(X))
+    np.testing.assert_allclose(detector.novelty_scores(X[order]), scores[order], rtol=1e-5)
+    alone = [detector.novelty_scores(X[i : i + 1])[0] for i in range(0, len(X), 9)]
+    np.testing.assert_allclose(alone, scores[::9], rtol=1e-5)
+    many = np.concatenate([X, X, X, X, X])  # more than are scored, or held in memory, at once
+    np.testing.assert_allclose(detector.novelty_scores(many), np.tile(scores, 5), rtol=1e-5)
+    np.testing.assert_array_equal(detector.novelty_scores(X), scores)  # asking changes nothing
+
+
+def test_scoring_changes_no_weight_or_statistic(detector, eights):
+    before = {k: v.clone() for k, v in detector.networks_.state_dict().items()}
+    for method in ASKING:
+        getattr(detector, method)(eights)
+    detector.generate(3)
+    after = detector.networks_.state_dict()
+    assert [k for k in before if not torch.equal(before[k], after[k])] == []
+
+
+def test_the_score_is_the_mean_of_the_heat_map_and_of_the_error(detector, eights):
+    scores = detector.novelty_scores(eights)
+    np.testing.assert_allclose(detector.heatmap(eights).mean((1, 2)), scores, rtol=1e-5)
+    error = eights[..., None].astype(float) - detector.reconstruct(eights)
+    np.testing.assert_allclose(np.square(error / 127.5).mean((1, 2, 3)), scores, rtol=0.02)
+
+
+def test_noise_at_test_time_is_the_same_for_every_call(eights):
+    learned = {"epochs": 10, "learning_rate": 0.01}  # enough for scores to depend on the image
+    noisy = tiny(settings=learned | {"test_noise_variance": 0.2}).fit(eights)
+    plain = tiny(settings=learned).fit(eights)
+    scores = noisy.novelty_scores(eights)
+    np.testing.assert_array_equal(noisy.novelty_scores(eights), scores)
+    np.testing.assert_allclose(noisy.novelty_scores(eights[::-1]), scores[::-1], rtol=1e-5)
+    assert not np.allclose(plain.novelty_scores(eights), scores, rtol=1e-3)
+
+
+def test_a_model_finds_other_digits_and_shuffled_labels_do_not(digits):
+    """The twin that must fail shows that no other path leads from labels to scores."""
+    images, labels = digits
+    normal = images[labels == 0]
+    model = tiny(settings={"stage": "ae", "epochs": 60, "latent_size": 8}).fit(normal[:120])
+    X = np.concatenate([normal[120:], images[labels != 0][:200]])
+    is_novel = np.arange(len(X)) >= len(normal) - 120
+    scores = model.novelty_scores(X)
+    assert roc_auc_score(is_novel, scores) > 0.8
+    rng = np.random.default_rng(0)
+    shuffled = [roc_auc_score(rng.permutation(is_novel), scores) for _ in range(20)]
+    assert abs(np.mean(shuffled) - 0.5) < 0.03
+
+
+# ---- inputs --------------------------------------------------------------------------------------
+
+
+def test_a_channel_axis_of_one_changes_nothing(detector, eights):
+    expected = detector.novelty_scores(eights)
+    np.testing.assert_array_equal(detector.novelty_scores(eights[..., None]), expected)
+    again = tiny().fit(eights[..., None])
+    assert again.fingerprint_ == detector.fingerprint_
+    np.testing.assert_array_equal(again.novelty_scores(eights), expected)
+
+
+def test_a_folder_equals_the_array_of_its_images(detector, eights, tmp_path):
+    for index, pixels in enumerate(eights):
+        Image.fromarray(pixels).save(tmp_path / f"{index:03}.png")
+    paths = sorted(tmp_path.iterdir())
+    expected = detector.novelty_scores(eights)
+    for X in (tmp_path, str(tmp_path), paths, open_source(tmp_path)):
+        np.testing.assert_array_equal(detector.novelty_scores(X), expected)
+    fitted = tiny().fit(tmp_path)
+    assert fitted.fingerprint_ == detector.fingerprint_
+    np.testing.assert_array_equal(fitted.novelty_scores(eights), expected)
+
+
+def test_what_is_unreadable_is_left_out_only_where_asked(eights, tmp_path):
+    for index, pixels in enumerate(eights[:40]):
+        Image.fromarray(pixels).save(tmp_path / f"{index:03}.png")
+    (tmp_path / "999.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"999\.png"):
+        tiny().fit(tmp_path)
+    fitted = tiny(skip_unreadable=True, settings={"epochs": 1}).fit(tmp_path)
+    assert [name for name, _ in fitted.skipped_] == ["999.png"]
+    assert sum(vars(fitted.split_).values()) == 40
+    assert len(fitted.novelty_scores(tmp_path)) == 40
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(8, 8), (9, 8), (13, 21), (11, 16), (128, 9), (8, 128), (28, 28, 1), (8, 8, 3), (17, 10, 3)],
+)
+def test_sizes_and_channels(shape):
+    X = np.random.default_rng(0).integers(0, 256, (24, *shape), dtype=np.uint8)
+    model = tiny(settings={"epochs": 1, "batch_size": 8, "latent_size": 4}, fpr=0.2).fit(X)
+    height, width, channels = (*shape, 1)[:3]
+    assert model.rule_.image_size == (height, width)
+    assert model.config_.image_size == (height, width)
+    assert model.config_.channels == model.rule_.channels == channels
+    heat, pictures = model.heatmap(X), model.reconstruct(X)
+    assert heat.shape == (24, height, width)
+    assert heat.dtype == np.float32
+    assert 0 <= heat.min() <= heat.max() <= 4
+    assert pictures.shape == (24, height, width, channels)
+    assert pictures.dtype == np.uint8
+    assert np.isfinite(model.novelty_scores(X)).all()
+
+
+def test_generated_images(detector):
+    pictures = detector.generate(300)
+    assert pictures.shape == (300, 8, 8, 1)
+    assert pictures.dtype == np.uint8
+    assert pictures.std(0).max() > 0
+    np.testing.assert_array_equal(pictures, detector.generate(300))
+    assert not np.array_equal(pictures, detector.generate(300, random_state=1))
+    assert detector.generate(0).shape == (0, 8, 8, 1)
+    s = np.random.default_rng(0).uniform(-1, 1, (300, 4)).astype(np.float32)
+    np.testing.assert_array_equal(detector.decode(s), pictures)
+
+
+@pytest.mark.parametrize(
+    ("X", "advice"),
+    [
+        (np.zeros((9, 8, 8, 4), np.uint8), "drop the transparency"),
+        (np.zeros((9, 8, 8, 2), np.uint8), r"must be \(N, H, W\)"),
+        (np.zeros((9, 3, 8, 8), np.uint8), "channels last"),
+        (np.zeros((9, 64), np.uint8), "reshape"),
+        (np.zeros((9, 8, 8)), "convert its 0..0 to uint8"),
+        (np.full((9, 8, 8), np.nan), "NaN"),
+        (np.zeros((9, 8, 8), np.int64), "uint8"),
+        (np.zeros((0, 8, 8), np.uint8), "no images"),
+        (None, "NoneType"),
+        ([], "empty"),
+        (["nowhere.png"], r"nowhere\.png cannot be read: it does not exist"),
+        ("nowhere", "no file, no folder and no data set"),
+    ],
+)
+def test_wrong_inputs_are_refused_with_advice(detector, X, advice):
+    for ask in (tiny().fit, detector.novelty_scores):
+        with pytest.raises(InputError, match=advice) as caught:
+            ask(X)
+        assert "\n" not in str(caught.value)
+
+
+def test_too_few_images_say_how_many_are_needed(eights):
+    with pytest.raises(InputError, match=r"19 normal images.*needs 198 or more") as caught:
+        tiny(fpr=0.01).fit(eights[:19])
+    assert "in reach" in str(caught.value)
+
+
+def test_the_smallest_number_of_images_works():
+    X = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    model = tiny(fpr=0.5, settings={"epochs": 1}).fit(X)
+    assert vars(model.split_) == {"train": 2, "validation": 1, "calibration": 1}
+    assert np.isfinite(model.novelty_scores(X)).all()
+
+
+# ---- models on disk ------------------------------------------------------------------------------
+
+
+def test_a_loaded_model_is_the_saved_one(detector, model, eights, others):
+    loaded = NoveltyDetector.load(model)
+    assert loaded.get_params() == detector.get_params()
+    for name in ("config_", "rule_", "split_", "history_", "best_epoch_", "fingerprint_"):
+        assert getattr(loaded, name) == getattr(detector, name), name
+    assert (loaded.notes_, loaded.skipped_) == (detector.notes_, detector.skipped_)
+    for X in (eights, others):
+        for method in ASKING:
+            expected = getattr(detector, method)(X)
+            np.testing.assert_array_equal(getattr(loaded, method)(X), expected, err_msg=method)
+    np.testing.assert_array_equal(loaded.generate(5), detector.generate(5))
+
+
+def test_saving_twice_gives_the_same_files(detector, tmp_path, model):
+    detector.save(tmp_path / "one")
+    NoveltyDetector.load(tmp_path / "one").save(tmp_path / "two")
+    for file in model.iterdir():
+        assert (tmp_path / "one" / file.name).read_bytes() == file.read_bytes()
+        assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_numbers_of_numpy_can_be_parameters(eights, tmp_path):
+    settings = {"epochs": np.int64(1), "learning_rate": np.float32(0.001)}
+    fitted = tiny(settings=settings, random_state=np.int64(3), fpr=np.float64(0.1)).fit(eights)
+    fitted.save(tmp_path)
+    loaded = NoveltyDetector.load(tmp_path)
+    assert loaded.random_state == 3
+    assert loaded.config_ == fitted.config_
+    plain = tiny(settings={"epochs": 1, "learning_rate": float(np.float32(0.001))}, random_state=3)
+    np.testing.assert_array_equal(
+        plain.fit(eights).novelty_scores(eights), loaded.novelty_scores(eights)
+    )
+
+
+def test_what_a_model_is_told_about_itself_stays(detector, tmp_path):
+    about = {"task": {"source": "digits"}, "ä": ["é", 1.5, None]}
+    detector.save(tmp_path, about=about)
+    assert NoveltyDetector.load(tmp_path).about_ == about
+
+
+def test_a_file_name_that_is_no_text_can_be_kept(detector, tmp_path):
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    detector.save(tmp_path, about={"name": name})
+    assert NoveltyDetector.load(tmp_path).about_ == {"name": name}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def copied(model, tmp_path):
+    return Path(shutil.copytree(model, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_failed_save_leaves_the_old_model(copied, eights, monkeypatch, failing):
+    """The disk is full when the first file (weights) or the second one (model.json) is placed."""
+    before = contents(copied)
+    other = tiny(settings={"epochs": 1}).fit(eights)
+    replace, calls = Path.replace, []
+
+    def full(self, target):
+        calls.append(target)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OcganError, match=r"cannot write .*: No space left on device"):
+        other.save(copied)
+    monkeypatch.undo()
+    assert len(calls) == failing
+    assert contents(copied) == before, "the old model is not whole, or something was left behind"
+    other.save(copied)
+    assert len(contents(copied)) == len(before)  # the old weights are gone now
+    np.testing.assert_array_equal(
+        NoveltyDetector.load(copied).novelty_scores(eights), other.novelty_scores(eights)
+    )
+
+
+def test_a_save_that_cannot_be_described_writes_nothing(detector, tmp_path):
+    with pytest.raises((TypeError, ValueError)):
+        detector.save(tmp_path, about={"task": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_over_a_file_is_refused(detector, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OcganError, match="is no folder"):
+        detector.save(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def edit(folder, **changes):
+    path = folder / "model.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in (content | changes).items() if v is not ...}))
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x10
+    path.write_bytes(content)
+
+
+def weights_of(folder):
+    return next(folder.glob("weights-*.safetensors"))
+
+
+def rewrite_weights(folder, change):
+    """Other tensors, with the right checksum."""
+    tensors = load_file(weights_of(folder))
+    change(tensors)
+    description = json.loads((folder / "model.json").read_text())
+    for key in ("format", "format_version", "pyocgan", "weights", "weights_sha256"):
+        description.pop(key)
+    model_folder.write(folder, save(tensors), description)
+
+
+DAMAGES = {
+    "newer format": lambda m: edit(m, format_version=2, pyocgan="9.1"),
+    "no format version": lambda m: edit(m, format_version=...),
+    "another program's": lambda m: edit(m, format="else"),
+    "missing weights": lambda m: weights_of(m).unlink(),
+    "flipped byte in the middle": lambda m: flip(weights_of(m), 5000),
+    "flipped byte in the header": lambda m: flip(weights_of(m), 20),
+    "flipped last byte": lambda m: flip(weights_of(m), -1),
+    "empty weights": lambda m: weights_of(m).write_bytes(b""),
+    "weights in another folder": lambda m: edit(m, weights="../gone.safetensors"),
+    "cut JSON": lambda m: (m / "model.json").write_text((m / "model.json").read_text()[:300]),
+    "empty JSON": lambda m: (m / "model.json").write_text(""),
+    "a list": lambda m: (m / "model.json").write_text("[]"),
+    "not UTF-8": lambda m: (m / "model.json").write_bytes(b'{"\xff": 1}'),
+    "no JSON": lambda m: (m / "model.json").unlink(),
+    "unknown parameter": lambda m: edit(m, parameters={"fprr": 0.1}),
+    "unknown setting": lambda m: edit(m, config=Config().to_dict() | {"epoch": 3}),
+    "other networks": lambda m: edit(m, config=Config().to_dict()),
+    "rule out of range": lambda m: edit(m, image_rule={"image_size": [8, 8], "channels": 2}),
+    "no rule": lambda m: edit(m, image_rule=...),
+    "history": lambda m: edit(m, history=[{"epoch": 1}]),
+    "fpr out of reach": lambda m: edit(m, parameters={"fpr": 1e-6}),
+    "missing tensor": lambda m: rewrite_weights(m, lambda t: t.pop("En.code.bias")),
+    "no calibration": lambda m: rewrite_weights(m, lambda t: t.pop("calibration/scores")),
+    "calibration of NaN": lambda m: rewrite_weights(
+        m, lambda t: t.update({"calibration/scores": np.array([np.nan])})
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_model_is_an_error_of_one_line(copied, damage):
+    NoveltyDetector.load(copied)
+    damage(copied)
+    with pytest.raises(ModelError) as caught:
+        NoveltyDetector.load(copied)
+    assert str(copied) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_newer_model_names_the_version_that_reads_it(copied):
+    edit(copied, format_version=2, pyocgan="9.1")
+    with pytest.raises(ModelError, match=r"use pyocgan 9\.1"):
+        NoveltyDetector.load(copied)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cpu:x"])
+def test_a_model_is_loaded_onto_known_devices_only(model, device):
+    with pytest.raises(UsageError, match=f"device = '{device}'"):
+        NoveltyDetector.load(model, device=device)

@@ -1,0 +1,70 @@
+"""Figures of merit against counting by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pyocgan.errors import InputError
+from pyocgan.evaluation import evaluate
+
+
+def auroc_by_counting(scores, is_novel):
+    """The share of (novel, normal) pairs in the right order; ties count half."""
+    novel, normal = scores[is_novel][:, None], scores[~is_novel][None]
+    return ((novel > normal) + 0.5 * (novel == normal)).mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auroc_is_the_share_of_pairs_in_order(seed):
+    rng = np.random.default_rng(seed)
+    scores, is_novel = rng.integers(0, 9, 60) / 3, rng.random(60) < 0.4
+    labels = np.where(is_novel, rng.choice(["b", "c"], 60), "a")
+    result = evaluate(scores, is_novel, labels, ("a", "b", "c", "d"))
+    assert result.auroc == pytest.approx(auroc_by_counting(scores, is_novel))
+    assert (result.n_normal, result.n_novel) == ((~is_novel).sum(), is_novel.sum())
+    assert list(result.auroc_by_class) == ["b", "c"]  # a is normal, of d there is none
+    for name in "bc":
+        chosen = ~is_novel | (labels == name)
+        assert result.auroc_by_class[name] == pytest.approx(
+            auroc_by_counting(scores[chosen], is_novel[chosen])
+        )
+
+
+def test_larger_means_more_novel():
+    scores, is_novel = np.array([1.0, 2, 3, 4]), np.array([False, False, True, True])
+    assert evaluate(scores, is_novel).auroc == 1
+    assert evaluate(-scores, is_novel).auroc == 0
+    assert evaluate(np.ones(4), is_novel).auroc == 0.5
+    assert evaluate(np.exp(scores), is_novel) == evaluate(scores, is_novel)  # ranks alone count
+
+
+def test_figures_by_hand():
+    #            novel: 9 7 5 1        normal: 8 6 4 3 2
+    scores = np.array([9.0, 7, 5, 1, 8, 6, 4, 3, 2])
+    is_novel = np.arange(9) < 4
+    result = evaluate(scores, is_novel)
+    assert result.auroc == pytest.approx((5 + 4 + 3 + 0) / 20)
+    assert result.aupr == pytest.approx((1 / 1 + 2 / 3 + 3 / 5 + 4 / 9) / 4)
+    assert result.fpr_at_95_tpr == 1.0  # to catch all four, the score must go below all normal ones
+    assert result.auroc_by_class == {}
+
+
+def test_the_false_alarm_rate_at_95_percent_detection():
+    novel = np.arange(100) + 0.5  # 95 of 100 are above 5
+    normal = np.array([-3.0, 1.0, 4.0, 6.0])  # one of four is above 5
+    result = evaluate(np.concatenate([novel, normal]), np.arange(104) < 100)
+    assert result.fpr_at_95_tpr == 0.25
+
+
+@pytest.mark.parametrize("is_novel", [[True, True], [False, False], []])
+def test_one_kind_alone_is_refused(is_novel):
+    with pytest.raises(InputError, match="normal and novel"):
+        evaluate(np.zeros(len(is_novel)), np.array(is_novel, bool))
+
+
+def test_figures_are_plain_json():
+    result = evaluate(np.array([0.0, 1]), np.array([False, True]), np.array(["a", "b"]), ("a", "b"))
+    assert json.loads(json.dumps(result.to_dict()))["auroc_by_class"] == {"b": 1.0}

@@ -1,0 +1,371 @@
+"""Training: reproducible, resumable to the bit, honest about what it learns from."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import tiny, tiny_flags
+from pyocgan import algorithm, images, scoring
+from pyocgan.cli import run
+from pyocgan.config import STAGES
+from pyocgan.errors import ModelError, OcganError, UsageError
+from pyocgan.training import Training
+
+LONG = {"epochs": 4, "mining_warmup": 0.5, "batch_size": 48}  # mining starts in epoch 3
+
+
+def history_of(detector):
+    return [(r.epoch, r.losses, r.validation_error, r.best, r.mining) for r in detector.history_]
+
+
+def assert_same(one, other, X):
+    """Two detectors are the same model, to the bit."""
+    assert history_of(one) == history_of(other)
+    assert one.best_epoch_ == other.best_epoch_
+    mine, theirs = one.networks_.state_dict(), other.networks_.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert [k for k in mine if not torch.equal(mine[k], theirs[k])] == []
+    assert one.threshold_ == other.threshold_
+    np.testing.assert_array_equal(one.calibration_.scores, other.calibration_.scores)
+    np.testing.assert_array_equal(one.novelty_scores(X), other.novelty_scores(X))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(eights):
+    return tiny(settings=LONG).fit(eights)
+
+
+def test_the_same_seed_gives_the_same_model(uninterrupted, eights):
+    torch.manual_seed(5)  # no global generator matters
+    np.random.seed(5)  # noqa: NPY002
+    assert_same(tiny(settings=LONG).fit(eights), uninterrupted, eights)
+
+
+def test_another_seed_gives_another_model(uninterrupted, eights):
+    other = tiny(settings=LONG, random_state=1).fit(eights)
+    assert history_of(other) != history_of(uninterrupted)
+    for name, weights in other.networks_.state_dict().items():
+        if weights.is_floating_point() and len(weights.unique()) > 1:
+            assert not torch.equal(weights, uninterrupted.networks_.state_dict()[name]), name
+
+
+def test_the_global_generators_are_untouched(eights):
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    tiny(settings={"epochs": 1}).fit(eights)
+    assert torch.equal(before[0], torch.get_rng_state())
+    after = np.random.get_state()  # noqa: NPY002
+    np.testing.assert_array_equal(before[1][1], after[1])
+    assert before[1][2:] == after[2:]
+
+
+def test_one_progress_before_the_first_and_after_every_iteration(eights):
+    detector = tiny(settings=LONG)
+    steps = list(detector.iter_fit(eights))
+    split = detector.split_
+    per_epoch = split.train // 48
+    assert per_epoch == 2, "the tests below count on two iterations an epoch"
+    expected = [(1, 0), *((epoch, i) for epoch in range(1, 5) for i in range(1, per_epoch + 1))]
+    assert [(p.epoch, p.iteration) for p in steps] == expected
+    assert [p.record is not None for p in steps] == [False, *[False, True] * 4]
+    assert [r.mining for r in detector.history_] == [False, False, True, True]
+    assert steps[-1].history == detector.history_
+    assert steps[4].history == detector.history_[:2]
+    assert 0 < detector.history_[0].seconds < detector.history_[-1].seconds
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5, 7, 8])
+def test_interrupted_and_resumed_equals_uninterrupted(uninterrupted, eights, tmp_path, after):
+    """Closed mid-epoch (1, 3, 5, 7), at its end, before mining (to 4) and after, and finished."""
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    steps = tiny(settings=LONG).iter_fit(eights, checkpoint=checkpoint)
+    for _ in range(1 + after):
+        stopped = next(steps)
+    steps.close()
+    assert checkpoint.exists() == (after > 0)
+    resumed = tiny(settings=LONG)
+    steps = resumed.iter_fit(eights, checkpoint=checkpoint)
+    first = next(steps)
+    assert first.history == stopped.history
+    assert len([*steps]) == 8 - after, "iterations were done twice, or left out"
+    assert_same(resumed, uninterrupted, eights)
+
+
+def test_interrupted_at_every_iteration(uninterrupted, eights, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    for _ in range(8):
+        steps = tiny(settings=LONG).iter_fit(eights, checkpoint=checkpoint)
+        next(steps), next(steps)
+        steps.close()
+    resumed = tiny(settings=LONG)
+    assert len([*resumed.iter_fit(eights, checkpoint=checkpoint)]) == 1
+    assert_same(resumed, uninterrupted, eights)
+
+
+def test_periodic_checkpoints_lose_nothing_either(uninterrupted, eights, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    steps = tiny(settings=LONG).iter_fit(eights, checkpoint=checkpoint, checkpoint_seconds=0)
+    for _ in range(5):
+        next(steps)
+    left = checkpoint.read_bytes()  # as after a power cut: nobody closed the generator
+    steps.close()
+    checkpoint.write_bytes(left)
+    resumed = tiny(settings=LONG)
+    assert len([*resumed.iter_fit(eights, checkpoint=checkpoint)]) == 1 + 5
+    assert_same(resumed, uninterrupted, eights)
+
+
+@pytest.fixture
+def checkpoint(eights, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    steps = tiny().iter_fit(eights, checkpoint=path)
+    next(steps), next(steps)
+    steps.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"random_state": 1},
+        {"settings": {"epochs": 3}},
+        {"settings": {"noise_variance": 0.1}},
+        {"fpr": 0.05},  # another split
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(checkpoint, eights, change):
+    before = checkpoint.read_bytes()
+    with pytest.raises(UsageError, match=r"other images or settings.*--restart"):
+        next(tiny(**change).iter_fit(eights, checkpoint=checkpoint))
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_images_is_refused(checkpoint, eights):
+    changed = eights.copy()
+    changed[-1, 0, 0] += 1
+    with pytest.raises(UsageError, match="other images or settings"):
+        next(tiny().iter_fit(changed, checkpoint=checkpoint))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "tensor gone", "state"])
+def test_a_damaged_checkpoint_is_an_error_of_one_line(checkpoint, eights, damage):
+    content = checkpoint.read_bytes()
+    broken = {
+        "cut": content[: len(content) // 2],
+        "empty": b"",
+        "text": b"{}",
+        "tensor gone": content.replace(b'"nets/En.code.bias"', b'"nots/En.code.bias"'),
+        "state": content.replace(b'\\"epoch\\"', b'\\"epoxh\\"', 1),
+    }[damage]
+    assert broken != content
+    checkpoint.write_bytes(broken)
+    with pytest.raises(ModelError) as caught:
+        next(tiny().iter_fit(eights, checkpoint=checkpoint))
+    assert "\n" not in str(caught.value)
+    assert str(checkpoint) in str(caught.value)
+    assert "--restart" in str(caught.value)
+
+
+def test_the_best_checkpoint_is_the_epoch_of_the_lowest_validation_error(eights, monkeypatch):
+    errors = iter([0.5, 0.2, 0.3, 0.2])  # the second 0.2 is no better
+    kept = {}
+
+    def scores(nets, pixels, config):
+        error = next(errors)
+        kept[len(kept) + 1] = {k: v.clone() for k, v in nets.state_dict().items()}
+        return np.full(len(pixels), error)
+
+    training = Training(
+        tiny(settings=LONG)._prepare(eights).config,
+        eights[..., None],
+        eights[:9, ..., None],
+        seed=0,
+    )
+    monkeypatch.setattr(scoring, "novelty_scores", scores)
+    records = [p.record for p in training.run() if p.record]
+    assert [r.best for r in records] == [True, True, False, False]
+    assert training.best_epoch == 2
+    best = training.best_networks().state_dict()
+    assert all(torch.equal(best[k], kept[2][k]) for k in best)
+    assert not all(torch.equal(best[k], kept[4][k]) for k in best)
+
+
+def test_the_validation_error_is_the_mean_score_of_the_validation_images(uninterrupted, eights):
+    prepared = tiny(settings=LONG)._prepare(eights)
+    scores = scoring.novelty_scores(uninterrupted.networks_, prepared.validation, prepared.config)
+    record = uninterrupted.history_[uninterrupted.best_epoch_ - 1]
+    assert record.validation_error == pytest.approx(scores.mean(), rel=1e-6)
+    assert record.validation_error == min(r.validation_error for r in uninterrupted.history_)
+
+
+def test_training_that_diverges_says_so(eights, monkeypatch):
+    monkeypatch.setattr(scoring, "novelty_scores", lambda *_: np.array([np.nan]))
+    with pytest.raises(OcganError, match=r"diverged in epoch 1.*learning_rate"):
+        tiny().fit(eights)
+
+
+@pytest.mark.parametrize(
+    ("stage", "trained"),
+    [
+        *zip(
+            STAGES,
+            [{"En", "De"}, {"En", "De", "D_l"}, {"En", "De", "D_l", "D_v"}, None],
+            strict=True,
+        )
+    ],
+)
+def test_each_stage_trains_its_own_networks(eights, stage, trained):
+    trained = trained or {"En", "De", "D_l", "D_v", "C"}
+    config = tiny(settings={"stage": stage})._prepare(eights).config
+    training = Training(config, eights[..., None], eights[:9, ..., None], seed=0)
+    before = {k: v.clone() for k, v in training.nets.named_parameters()}
+    assert {name.partition(".")[0] for name in before} == trained
+    losses = [p.record.losses for p in training.run() if p.record]
+    assert all(np.isfinite(list(epoch.values())).all() for epoch in losses)
+    same = [k for k, v in training.nets.named_parameters() if torch.equal(v, before[k])]
+    assert same == []
+
+
+def test_held_out_images_never_reach_training(eights, monkeypatch):
+    """Every image has its own pixels; what `iterate` and validation see is written down."""
+    pixels = np.unique(eights, axis=0)
+    detector = tiny(settings=LONG)
+    prepared = detector._prepare(pixels)
+    seen = {"train": set(), "validation": set()}
+    iterate, score = algorithm.iterate, scoring.novelty_scores
+
+    def spy(nets, optimizers, x, config, **options):
+        seen["train"].update(image.tobytes() for image in images.to_pixels(x))
+        return iterate(nets, optimizers, x, config, **options)
+
+    def spy_scores(nets, held_out, config):
+        seen["validation"].update(image.tobytes() for image in held_out)
+        return score(nets, held_out, config)
+
+    monkeypatch.setattr(algorithm, "iterate", spy)
+    monkeypatch.setattr(scoring, "novelty_scores", spy_scores)
+    steps = detector.iter_fit(pixels)
+    for progress in steps:
+        if progress.epoch == progress.epochs and progress.record:
+            break
+    parts = {
+        name: {image.tobytes() for image in getattr(prepared, name)}
+        for name in ("train", "validation", "calibration")
+    }
+    assert sum(map(len, parts.values())) == len(pixels)  # disjoint
+    assert seen["validation"] == parts["validation"]
+    assert seen["train"] == parts["train"], "an image was left out, or one too many came in"
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch(eights):
+    config = tiny()._prepare(eights).config
+    orders = [
+        Training(config, eights[..., None], eights[:9, ..., None], seed=seed)._order(epoch).tolist()
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    ]
+    assert all(sorted(order) == list(range(len(eights))) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+@pytest.mark.parametrize("option", [{"device": "tpu"}, {"precision": "16"}])
+def test_unknown_devices_and_precisions_are_refused(eights, option):
+    (name, value), *_ = option.items()
+    with pytest.raises(UsageError, match=f"{name} = '{value}' must be one of auto, "):
+        tiny(**option).fit(eights)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_here_is_refused(eights):
+    with pytest.raises(UsageError, match="device = 'cuda' cannot be used here"):
+        tiny(device="cuda").fit(eights)
+
+
+# ---- the command, killed and interrupted ---------------------------------------------------------
+
+COMMAND = [
+    *("train", "digits", "--class=8", "--fpr=0.1", "--device=cpu", "--quiet"),
+    *tiny_flags(epochs=20, batch_size=16),  # a second or more: long enough to be hit
+]
+OFTEN = """
+import functools, sys
+from pyocgan.cli import main
+from pyocgan.detector import NoveltyDetector
+NoveltyDetector.iter_fit = functools.partialmethod(NoveltyDetector.iter_fit, checkpoint_seconds=0.1)
+main(sys.argv[1:])
+"""
+
+
+def stop(out, number):
+    """Start the command, send it a signal in the midst, and give what it left behind."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OFTEN, *COMMAND, f"--out={out}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 90
+    log, checkpoint = out / "log.jsonl", out / "checkpoint.safetensors"
+    while not (checkpoint.exists() and log.exists() and log.read_text().count("\n") >= 3):
+        assert process.poll() is None, f"it ended too early: {process.communicate()}"
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=90)
+    assert checkpoint.exists()
+    assert not (out / "model.json").exists()
+    return process.returncode, output, errors.splitlines()
+
+
+def assert_same_run(out, expected):
+    logs = [
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (out, expected)
+    ]
+    assert [row | {"seconds": 0} for row in logs[0]] == [row | {"seconds": 0} for row in logs[1]]
+    mine, theirs = ([*folder.glob("weights-*.safetensors")] for folder in (out, expected))
+    assert [file.name for file in mine] == [file.name for file in theirs]  # with the checksum
+    tensors = load_file(mine[0]), load_file(theirs[0])
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all(torch.equal(tensors[0][k], tensors[1][k]) for k in tensors[1])
+    assert not (out / "checkpoint.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "model"
+    assert run([*COMMAND, f"--out={out}"]) == 0
+    return out
+
+
+def test_killed_and_started_again_gives_the_same_model(whole_run, tmp_path, command):
+    out = tmp_path / "model"
+    code, *_ = stop(out, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    code, _, errors = command(*COMMAND, f"--out={out}")
+    assert code == 0
+    assert any("going on from the checkpoint, in epoch" in line for line in errors)
+    assert_same_run(out, whole_run)
+
+
+def test_interrupted_exits_130_with_a_checkpoint_and_goes_on(whole_run, tmp_path, command):
+    out = tmp_path / "model"
+    code, output, errors = stop(out, signal.SIGINT)
+    assert code == 130
+    assert output == ""
+    assert errors[-1].startswith("ocgan: interrupted in epoch ")
+    assert "the same command goes on from there" in errors[-1]
+    assert not [line for line in errors if "Traceback" in line]
+    assert command(*COMMAND, f"--out={out}")[0] == 0
+    assert_same_run(out, whole_run)
+    assert not list(out.glob(".*"))  # nothing temporary
