@@ -168,7 +168,8 @@ def test_predict_says_what_the_library_says(command, model, detector, pictures):
     code, out, errors = command("predict", model, pictures)
     assert code == 0
     rows = rows_of(out)
-    assert [row["path"] for row in rows[:2]] == ["1/00.png", "1/01.png"]
+    # Paths that can be passed on, not names inside the folder.
+    assert [row["path"] for row in rows[:2]] == [str(pictures / f"1/0{i}.png") for i in (0, 1)]
     assert len(rows) == 60
     scores = detector.novelty_scores(pictures)
     np.testing.assert_allclose([float(row["score"]) for row in rows], scores, rtol=1e-5)
@@ -177,7 +178,21 @@ def test_predict_says_what_the_library_says(command, model, detector, pictures):
     )
     novel = np.array([row["verdict"] == "novel" for row in rows])
     np.testing.assert_array_equal(novel, detector.is_novel(pictures))
-    assert errors == [f"{(~novel).sum()} normal, {novel.sum()} novel, 0 unreadable"]
+    assert errors == [
+        "scoring folder of 60 images in 2 classes (1, 8)",
+        f"{(~novel).sum()} normal, {novel.sum()} novel, 0 unreadable",
+    ]
+
+
+def test_predict_names_one_image_by_the_path_it_was_given(command, model, pictures):
+    path = str(pictures / "8" / "03.png")
+    assert [row["path"] for row in rows_of(command("predict", model, path)[1])] == [path]
+
+
+def test_there_is_nothing_to_fetch_of_digits(command):
+    code, out, errors = command("data", "fetch", "digits")
+    assert (code, out) == (0, "")
+    assert errors == ["digits comes with scikit-learn: there is nothing to fetch"]
 
 
 def test_csv_and_json_lines_agree(command, model, pictures):
@@ -251,7 +266,7 @@ def test_unreadable_images_are_named_and_the_others_scored(command, model, pictu
     rows = rows_of(out)
     assert [row["verdict"] == "unreadable" for row in rows] == [False, True]
     assert (rows[1]["score"], rows[1]["p_value"]) == ("", "")
-    assert errors[0].startswith(f"left out: {tmp_path / 'bad.png'} (is not a PNG")
+    assert errors[1].startswith(f"left out: {tmp_path / 'bad.png'} (is not a PNG")
     assert errors[-1].endswith("1 unreadable")
     code, out, _ = command(
         "predict", model, good, tmp_path / "bad.png", "--skip-unreadable", "--json"

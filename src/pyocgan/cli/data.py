@@ -47,7 +47,11 @@ def fetch(name: str, /, *, data_root: Path | None = None) -> None:
         Where to put it (default: $OCGAN_DATA_ROOT, or the user's cache).
     """
     from ..data import fetch as fetch_named
+    from ..data.named import require_named
 
+    if not require_named(name).files:
+        terminal.note(f"{name} comes with scikit-learn: there is nothing to fetch")
+        return
     print(fetch_named(name, data_root, progress=True))
 
 

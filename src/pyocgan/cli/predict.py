@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -68,6 +69,7 @@ def predict(
     threshold = calibration.threshold(detector.fpr if fpr is None else fpr)
     counts = {"normal": 0, "novel": 0, "unreadable": 0}
     source = _open(images, data_root)
+    terminal.note(f"scoring {source.description}")
     with _writer(out, as_json=as_json) as write:
         for batch, scores in detector.score_batches(source):
             p_values = calibration.p_values(scores)
@@ -96,8 +98,18 @@ def _open(images: list[str], data_root: Path | None) -> Source:
     folder = next((path for path in images if Path(path).is_dir()), None)
     if len(images) > 1 and folder is not None:
         raise UsageError(f"{folder!r} is a folder: name images, or one folder alone")
+    if len(images) > 1:
+        return open_source(images)
     # A data set's test part, where it has one: its training part is what models learn from.
-    return open_source(images[0] if len(images) == 1 else images, split="test", data_root=data_root)
+    source = open_source(images[0], split="test", data_root=data_root)
+    return _with_paths(source, Path(images[0]))
+
+
+def _with_paths(source: Source, given: Path) -> Source:
+    """Name images that are files by paths that can be passed on, not by their place in a folder."""
+    folder = given if given.is_dir() else given.parent
+    paths = tuple(str(folder / name) for name in source.names)
+    return replace(source, names=paths) if Path(paths[0]).is_file() else source
 
 
 @contextmanager

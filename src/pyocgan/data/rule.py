@@ -67,7 +67,8 @@ class ImageRule:
         """Say the rule in one line."""
         size = size_text(self.image_size)
         channels = "1 channel (ITU-R 601 luma)" if self.channels == 1 else "3 channels (RGB)"
-        return f"resized to {size} (Pillow bilinear, antialiased), {channels}"
+        resizing = "other sizes resized: Pillow bilinear, antialiased"
+        return f"taken at {size} pixels ({resizing}), {channels}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give the rule as plain JSON values."""
