@@ -18,7 +18,8 @@ def demo(
 ) -> None:
     """Show why OCGAN: train it and an auto-encoder on the digit 8 alone.
 
-    Uses scikit-learn's handwritten digits, so it needs no download, and takes about two minutes.
+    Uses scikit-learn's handwritten digits, so it needs no download, and takes about a minute
+    on two cores.
     Prints the AUROC of every method for every digit, and draws a page, index.html, with what the
     two networks make of each digit.
 
