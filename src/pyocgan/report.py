@@ -125,7 +125,7 @@ def write_demo_page(folder: Path) -> Path:
     drawings = _drawings(demo, arrays)
     files = {name: draw(STYLES["light"], WIDE) for name, draw in drawings.items()}
     pictures = {
-        name: [_picture("light", draw, files[name]), _picture("dark", draw)]
+        name: [picture("light", draw, files[name]), _picture("dark", draw)]
         for name, draw in drawings.items()
     }
     for name in ("reconstructions", "scores", "walk", "auroc"):
@@ -456,7 +456,7 @@ def _square(images: figures.Images) -> figures.Images:
     return images[: side * side].reshape(side, side, *images.shape[1:])
 
 
-def _picture(theme: str, draw: Draw, drawn: bytes | None = None) -> Picture:
+def picture(theme: str, draw: Draw, drawn: bytes | None = None) -> Picture:
     """Draw a picture for both widths; `drawn` is the wide one where it exists already."""
     wide = _source(drawn or draw(STYLES[theme], WIDE))
     narrow = _source(draw(STYLES[theme], NARROW))

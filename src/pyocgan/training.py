@@ -71,7 +71,7 @@ class _State:
     seconds: float = 0.0
     best_epoch: int = 0
     best_error: float | None = None
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
 
 
 class Training:
@@ -213,7 +213,9 @@ class Training:
         self._sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
         self.generator.set_state(tensors["generator"])
         self._load_optimizers(tensors)
-        self._state = _State(**json.loads(metadata["state"]))
+        state = json.loads(metadata["state"])
+        state["records"] = [Record(**record) for record in state["records"]]
+        self._state = _State(**state)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """The order of the images, a function of seed and epoch alone."""
@@ -257,7 +259,7 @@ class Training:
         losses = {name: float(total) / self.iterations for name, total in self._sums.items()}
         state.seconds += time.perf_counter() - started
         record = Record(state.epoch + 1, losses, error, best, self._mining, state.seconds)
-        state.records.append(asdict(record))
+        state.records.append(record)
         state.epoch, state.iteration, self._sums = state.epoch + 1, 0, {}
         return record
 
@@ -266,8 +268,8 @@ class Training:
         state = self._state
         epoch = record.epoch if record else min(state.epoch + 1, self.config.epochs)
         iteration = self.iterations if record else state.iteration
-        history = tuple(Record(**entry) for entry in state.records)
-        return Progress(epoch, self.config.epochs, iteration, self.iterations, record, history)
+        done, history = (epoch, self.config.epochs, iteration, self.iterations), state.records
+        return Progress(*done, record, tuple(history))
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {name: o for name, o in vars(self.optimizers).items() if o is not None}
