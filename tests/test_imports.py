@@ -26,6 +26,7 @@ LAYERS = """
     detector
     methods demo
     benchmark
+    benchmark_report
     cli
 """
 LAYER = {
@@ -34,7 +35,8 @@ LAYER = {
 
 TORCH_FREE = """
     config data errors files figures report tasks model_folder run_folder calibration baselines
-    evaluation methods benchmark cli cli.train cli.predict cli.evaluate cli.info
+    evaluation methods benchmark benchmark_report cli cli.train cli.predict cli.evaluate
+    cli.report cli.info
 """
 HEAVY = {"torch", "lightning_fabric"}
 

@@ -11,6 +11,7 @@ date goes into a PNG: the same arrays give the same bytes.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -260,6 +261,145 @@ def strip_chart(
         _auroc_axis(ax, columns, np.concatenate([_floats(one.values) for one in series]), style)
         figure.legend(loc="outside upper left", ncols=3)
         return _chart_png(figure)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method's line in `roc_chart`: detection rates, (n,) in 0 … 1, at common false alarms.
+
+    ``color`` is the name of a colour of `Style`; a curve without a title is drawn thin.
+    """
+
+    title: str
+    rates: NDArray[np.float64]
+    color: str
+    dashed: bool = False
+
+
+def roc_chart(
+    curves: Sequence[Curve], false_alarms: NDArray[np.float64], style: Style, width: int = WIDE
+) -> bytes:
+    """Draw ROC curves twice: as usual, and with false alarms from 0.1 % on a log scale.
+
+    Parameters
+    ----------
+    false_alarms
+        (n,) false-alarm rates in 0 … 1, ascending.
+
+    Returns
+    -------
+    bytes
+        A PNG picture.
+    """
+    wide = width > NARROW
+    with matplotlib.rc_context(_rc(style)):
+        figure = Figure(figsize=(width / 100, 4.4 if wide else 7.2), layout="constrained")
+        axes = figure.subplots(*((1, 2) if wide else (2, 1)))
+        for ax, scale, first in zip(axes, ("linear", "log"), (0.0, 1e-3), strict=True):
+            for curve in curves:
+                _roc_curve(ax, curve, false_alarms, style)
+            ax.plot(false_alarms, false_alarms, color=style["rule"], linewidth=1, zorder=1)
+            ax.set(xscale=scale, xlim=(first, 1), ylim=(0, 1), xlabel="false-alarm rate")
+            ax.set_ylabel("detection rate")
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.grid(color=style["rule"], linewidth=0.7)
+            ax.set_axisbelow(True)
+        handles, titles = axes[0].get_legend_handles_labels()
+        figure.legend(handles, titles, loc="outside upper left", ncols=2 if wide else 1)
+        return _chart_png(figure)
+
+
+def _roc_curve(ax: Axes, curve: Curve, false_alarms: NDArray[np.float64], style: Style) -> None:
+    ax.plot(
+        false_alarms,
+        curve.rates,
+        color=style[curve.color],
+        linewidth=1.7 if curve.title else 0.7,
+        alpha=1 if curve.title else 0.55,
+        linestyle="--" if curve.dashed else "-",
+        label=curve.title or None,
+        zorder=3 if curve.title else 2,
+    )
+
+
+def box_chart(series: Sequence[Series], style: Style, width: int = WIDE) -> bytes:
+    """Draw a box for each method over its AUROCs: quartiles, median, whiskers to the extremes.
+
+    Parameters
+    ----------
+    series
+        ``values`` are the AUROCs of the classes; markers are not used.
+
+    Returns
+    -------
+    bytes
+        A PNG picture.
+    """
+    with matplotlib.rc_context(_rc(style)):
+        size = width / 100, 0.75 + 0.3 * len(series)
+        figure = Figure(figsize=size, layout="constrained")
+        ax = figure.subplots()
+        for place, one in enumerate(reversed(series)):
+            line = {"color": style[one.color], "linewidth": 1.3}
+            ax.boxplot(
+                [_floats(one.values)],
+                positions=[place],
+                orientation="horizontal",
+                whis=(0, 100),
+                widths=0.5,
+                boxprops=line,
+                whiskerprops=line,
+                capprops=line,
+                medianprops=line | {"linewidth": 2.6},
+                manage_ticks=False,
+            )
+        _titles(ax, [one.title for one in reversed(series)], width)
+        ax.set_xlabel("AUROC of a class")
+        ax.grid(axis="x", color=style["rule"], linewidth=0.7)
+        ax.set_axisbelow(True)
+        return _chart_png(figure)
+
+
+def bar_chart(
+    series: Sequence[Series], columns: Sequence[str], style: Style, width: int = WIDE
+) -> bytes:
+    """Draw AUROCs as bars that begin at 0.5, guessing: a group for each column, with numbers.
+
+    Returns
+    -------
+    bytes
+        A PNG picture.
+    """
+    with matplotlib.rc_context(_rc(style)):
+        count = len(series)
+        size = width / 100, 1.1 + 0.24 * len(columns) * (count + 0.6)
+        figure = Figure(figsize=size, layout="constrained")
+        ax = figure.subplots()
+        places = np.arange(len(columns), dtype=np.float64)[::-1] * (count + 0.6)
+        for order, one in enumerate(series):
+            bars, values = places + count - 1 - order, _floats(one.values)
+            ax.barh(bars, values - 0.5, 0.86, left=0.5, color=style[one.color], label=one.title)
+            for place, value in zip(bars, values, strict=True):
+                if np.isfinite(value):
+                    ax.text(max(value, 0.5) + 0.006, place, f"{value:.3f}", va="center")
+        _titles(ax, columns, width, places + (count - 1) / 2)
+        ax.set(xlim=(0.5, 1.06), xlabel="mean AUROC")
+        ax.set_xticks(np.arange(0.5, 1.01, 0.1))
+        figure.legend(loc="outside upper left", ncols=3 if width > NARROW else 1)
+        return _chart_png(figure)
+
+
+def _titles(
+    ax: Axes,
+    titles: Sequence[str],
+    width: int,
+    places: NDArray[np.float64] | None = None,
+) -> None:
+    """Put titles at the left, broken into lines on a phone."""
+    room = 40 if width > NARROW else 16
+    lines = [textwrap.fill(title, room) for title in titles]
+    ax.set_yticks(range(len(titles)) if places is None else places, lines)
 
 
 def _ridges(

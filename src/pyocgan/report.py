@@ -34,7 +34,7 @@ _NETWORKS = {"ae": "other", "ocgan": "accent"}  # problem first, then answer; wi
 _IMAGE_ARRAYS = {"inputs": 5, "ae": 5, "ocgan": 5, "walk": 5, "samples_ae": 4, "samples_ocgan": 4}
 
 # What numpy and zipfile raise for bytes that are not an .npz, or no longer one.
-_DAMAGE = (ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def write_demo_page(folder: Path) -> Path:
     drawings = _drawings(demo, arrays)
     files = {name: draw(STYLES["light"], WIDE) for name, draw in drawings.items()}
     pictures = {
-        name: [picture("light", draw, files[name]), _picture("dark", draw)]
+        name: [picture("light", draw, files[name]), picture("dark", draw)]
         for name, draw in drawings.items()
     }
     for name in ("reconstructions", "scores", "walk", "auroc"):
@@ -261,7 +261,7 @@ def _read_arrays(path: Path, demo: Demo) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InputError(f"{str(path)!r} is damaged: {error}") from None
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from None

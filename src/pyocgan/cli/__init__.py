@@ -21,6 +21,7 @@ from .demo import demo
 from .evaluate import evaluate
 from .info import info
 from .predict import STDIN, predict
+from .report import report
 from .train import train
 
 EXIT_CODES = """
@@ -43,7 +44,7 @@ app = cyclopts.App(
     default_parameter=cyclopts.Parameter(show_default=_shown_default),
     suppress_keyboard_interrupt=False,  # `run` says what happened
 )
-for command in (demo, train, predict, evaluate, info):
+for command in (demo, train, predict, evaluate, report, info):
     app.command(command)
 app.command(data_app)
 app.command(benchmark_app)

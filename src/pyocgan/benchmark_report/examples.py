@@ -1,0 +1,157 @@
+"""The test images that a method judged best and worst, read from the data themselves.
+
+Result files hold the number, label and score of every image, not the image. Where the data cannot
+be opened, or are not those tested, a line says so and no image is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..benchmark.cells import read_scores
+from ..data import Source, infer_rule, open_source, read
+from ..errors import InputError, OcganError
+from ..figures import png_bytes
+from ..report import DAMAGE
+from .tables import MOST_COLUMNS, Paths, Row, Table
+
+EACH = 4  # images of each kind
+MOST_CLASSES = 6  # where there are too many classes: those of the lowest AUROC
+
+KINDS = (
+    "in class, surely taken so",
+    "novel, surely found",
+    "in class, taken for novel",
+    "novel, taken for in class",
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image: a PNG as data URI, its size in pixels, and what is known of it."""
+
+    uri: str
+    width: int
+    height: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ClassExamples:
+    """The images of one class: `EACH` of each of the `KINDS`."""
+
+    name: str
+    kinds: tuple[tuple[str, tuple[Example, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is shown of one table: for one method the images, or the reason why there are none."""
+
+    method: str
+    seed: int
+    classes: tuple[ClassExamples, ...]
+    missing: str = ""
+
+
+def gallery(table: Table, row: Row, paths: Paths, data_root: Path) -> Gallery:
+    """Read the images that `row` judged best and worst with its first seed.
+
+    Parameters
+    ----------
+    paths
+        The row's result files, by class and seed.
+    data_root
+        Where named data sets lie.
+    """
+    seed = row.seeds[0]
+    try:
+        source = _open(table, row, data_root)
+        names = _chosen_classes(row)
+        shown = tuple(_of_class(source, name, paths[name, seed]) for name in names)
+    except OcganError as error:
+        return Gallery(row.title, seed, (), f"the images cannot be shown: {error}")
+    return Gallery(row.title, seed, shown)
+
+
+def _open(table: Table, row: Row, data_root: Path) -> Source:
+    split: Any = "all" if table.protocol == 1 else "test"
+    return open_source(_recorded(row.command, table.dataset), split=split, data_root=data_root)
+
+
+def _recorded(command: str, dataset: str) -> str:
+    """Return the path that a command gave for a data set, or its name."""
+    words = shlex.split(command.partition("; ")[0])
+    given = [word.partition("=")[2] for word in words if word.startswith("--dataset=")]
+    given += [after for word, after in itertools.pairwise(words) if word == "--dataset"]
+    return next((path for path in given if Path(path).expanduser().stem == dataset), dataset)
+
+
+def _chosen_classes(row: Row) -> list[str]:
+    if len(row.classes) <= MOST_COLUMNS:
+        return list(row.classes)
+    return sorted(row.classes, key=lambda name: fmean(row.values(name)))[:MOST_CLASSES]
+
+
+def _of_class(source: Source, name: str, path: Path) -> ClassExamples:
+    scores = scores_of(path)
+    _check_same(source, scores)
+    kinds = tuple(
+        (kind, tuple(_example(source, scores, place) for place in places))
+        for kind, places in zip(KINDS, chosen_places(scores), strict=True)
+    )
+    return ClassExamples(name, kinds)
+
+
+def chosen_places(scores: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.intp], ...]:
+    """Return the places of the images of each of the `KINDS`, the clearest first."""
+    order = np.lexsort((scores["index"], scores["score"]))
+    novel = scores["is_novel"][order]
+    inside, outside = order[~novel], order[novel]
+    return inside[:EACH], outside[::-1][:EACH], inside[::-1][:EACH], outside[:EACH]
+
+
+def _check_same(source: Source, scores: Mapping[str, NDArray[Any]]) -> None:
+    index = scores["index"]
+    fits = source.labels is not None and len(index) and index.max() < len(source)
+    if not fits or not np.array_equal(np.asarray(source.labels)[index], scores["label"]):
+        raise InputError(f"{source.description} is not what was tested")
+
+
+def _example(source: Source, scores: Mapping[str, NDArray[Any]], place: int) -> Example:
+    index, label = int(scores["index"][place]), str(scores["label"][place])
+    one = source.subset([index])
+    pixels = read(one, infer_rule(one)[0]).pixels[0]
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    uri = "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
+    text = f"class {label}, image {index}, score {scores['score'][place]:.4g}"
+    return Example(uri, picture.width, picture.height, text)
+
+
+def scores_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Read index, label, is_novel and score beside a result file.
+
+    Raises
+    ------
+    InputError
+        They are missing or damaged.
+    """
+    try:
+        scores = read_scores(path)
+        missing = {"index", "label", "is_novel", "score"} - scores.keys()
+    except (OSError, *DAMAGE) as error:
+        raise InputError(f"{str(path.with_suffix('.npz'))!r} cannot be read: {error}") from None
+    if missing:
+        raise InputError(f"{str(path.with_suffix('.npz'))!r} lacks {sorted(missing)[0]!r}")
+    return scores

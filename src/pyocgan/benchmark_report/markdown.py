@@ -1,0 +1,107 @@
+"""docs/results.md: the tables of the committed summaries, with where every number comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .layout import Cell, Line, grid
+from .paper_numbers import ABLATION_TASK, FULL, SOURCE, STAGES
+from .tables import Row, Table, best, read_summaries
+from .verdict import caveats, data_seen, headline, notes, origins, sentences, verdict
+
+INTRODUCTION = f"""\
+# Results
+
+Made by `ocgan report --docs` from the summaries in `results/`; a test keeps it true.
+
+Every number is the AUROC of one class against all others, ± the standard deviation over seeds;
+"mean" is the mean over classes of the means over seeds. Bold is the best measured here. Methods
+without training see the same images as OCGAN and have one setting for all data sets. Printed
+numbers were not run here; they stand in
+{SOURCE}."""
+
+
+def results_page(results: Path) -> str:
+    """Write the page as Markdown.
+
+    Parameters
+    ----------
+    results
+        Holds ``<data set>/protocol<1|2>/<method>.json``, as `benchmark.summarise` writes them.
+
+    Raises
+    ------
+    InputError
+        A summary is damaged, or a cell is missing; the message names it.
+    """
+    tables = read_summaries(results)
+    blocks = [INTRODUCTION, _overview(tables)]
+    for table in tables:
+        blocks += _section(table)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _overview(tables: Sequence[Table]) -> str:
+    header = ["mean AUROC", "printed", "best OCGAN here", "best without training"]
+    lines = []
+    for table in tables:
+        printed = table.printed.mean if table.printed else "–"
+        pair = best(table.ours), best(table.of_kind("baseline"))
+        texts = [f"{row.mean:.4f}, {row.title}" if row else "–" for row in pair]
+        lines.append(["; ".join([table.title, *caveats(table)]), printed, *texts])
+    return _table(header, lines, left=len(header))
+
+
+def _section(table: Table) -> Iterator[str]:
+    found = verdict(table)
+    yield f"## {table.title}"
+    yield f"**{headline(found)}** {sentences(table, found)}"
+    yield from notes(table)
+    shown = grid(table)
+    lines = []
+    for heading, rows in shown.groups:
+        lines.append([f"*{heading}*", *[""] * (len(shown.columns) + 1)])
+        lines += [[_name(row), *map(_cell, row.cells), row.seeds] for row in rows]
+    yield _table(["AUROC", *shown.columns, "seeds"], lines)
+    for ablation in table.ablations():
+        yield _ablation(table, ablation)
+    yield "\n".join(_origins(table))
+
+
+def _ablation(table: Table, rows: dict[str, Row]) -> str:
+    printed = table.task == ABLATION_TASK
+    lines = []
+    for stage, row in rows.items():
+        title, number = STAGES[stage]
+        spread = "" if row.std is None else f" ± {row.std:.4f}"
+        lines.append([title, *([number] if printed else []), f"{row.mean:.4f}{spread}"])
+    header = ["ablation, mean", *(["printed"] if printed else []), rows[FULL].title]
+    return _table(header, lines)
+
+
+def _origins(table: Table) -> Iterator[str]:
+    for one in origins(table):
+        when = f", {one.created}" if one.created else ""
+        yield (
+            f"- {', '.join(one.methods)}: `{one.command}`; commit `{one.commit}`; "
+            f"{one.machine}{when}."
+        )
+    yield from (f"- Data: {text}." for text in data_seen(table))
+
+
+def _name(line: Line) -> str:
+    return f"{line.title} ({line.note})" if line.note else line.title
+
+
+def _cell(cell: Cell) -> str:
+    text = f"{cell.text} {cell.note}".strip()
+    return f"**{text}**" if cell.best else text
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    rule = [":--" if column < left else "--:" for column in range(len(header))]
+    return "\n".join(
+        "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |"
+        for row in (header, rule, *lines)
+    )

@@ -1,0 +1,303 @@
+"""The page of a benchmark: every table with its sentence, intervals, pictures and origin.
+
+One self-contained file; the same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from .. import figures
+from ..errors import InputError, unknown
+from ..figures import Curve, Series, Style
+from ..files import write_text
+from ..report import Picture, picture, render
+from . import bootstrap
+from .bootstrap import Interval
+from .examples import KINDS, Gallery, gallery, scores_of
+from .layout import Grid, grid
+from .paper_numbers import ABLATION_TASK, FULL, OCGAN, SOURCE, STAGES
+from .tables import MOST_COLUMNS, Paths, Row, Table, Task, best, read_cells
+from .verdict import (
+    Origin,
+    Verdict,
+    caveats,
+    data_seen,
+    headline,
+    notes,
+    origins,
+    sentences,
+    verdict,
+)
+
+Floats = NDArray[np.float64]
+Files = Mapping[tuple[Task, str], Paths]
+
+# False-alarm rates at which ROC curves are averaged: dense near 0, for the log scale.
+FALSE_ALARMS = np.union1d(np.linspace(0, 1, 201), np.geomspace(1e-3, 1, 121))
+
+COLORS = {"ocgan": "accent", "pyod": "other", "baseline": "muted"}
+MARKERS = {"ocgan": "o", "pyod": "D", "baseline": "_"}
+LEGEND = {"ocgan": "OCGAN", "pyod": "other networks", "baseline": "without training"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What the scores of a table's images give, by method."""
+
+    intervals: Mapping[str, Interval]
+    roc: Mapping[str, Floats]  # detection rates at `FALSE_ALARMS`
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """What the page shows of one table."""
+
+    table: Table
+    grid: Grid
+    verdict: Verdict
+    headline: str
+    sentences: str
+    notes: Sequence[str]
+    caveats: Sequence[str]
+    origins: Sequence[Origin]
+    data: Sequence[str]
+    pictures: Mapping[str, Sequence[Picture]]
+    gallery: Gallery | None
+
+    @property
+    def anchor(self) -> str:
+        """The section's id on the page."""
+        return f"{self.table.dataset}-protocol{self.table.protocol}"
+
+
+def write_benchmark_page(
+    folder: Path,
+    out: Path | None = None,
+    *,
+    data_root: Path | None = None,
+    method: str | None = None,
+    classes: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Build the page of a benchmark.
+
+    Parameters
+    ----------
+    folder
+        What ``ocgan benchmark --out`` wrote.
+    out
+        Where ``index.html`` goes; None: into `folder`.
+    data_root
+        Where named data sets lie; with it, the page shows the images judged best and worst.
+    method
+        Whose judgement that is; None: of each table's best OCGAN, or best method.
+    classes, seeds
+        What must be there, as in `benchmark.summarise`.
+    progress
+        Is told what is worked on.
+
+    Raises
+    ------
+    InputError
+        Results are missing, damaged, or not of their scores; the message names the file or cell.
+    UsageError
+        No table has `method`.
+    """
+    tables, files = read_cells(folder, classes, seeds)
+    names = {row.name for table in tables for row in table.rows}
+    if method is not None and method not in names:
+        raise unknown("method", method, sorted(names))
+    sections = []
+    for table in tables:
+        progress(table.title)
+        shown = _shown_row(table, method)
+        images = data_root and gallery(table, shown, files[table.task, shown.name], data_root)
+        sections.append(_section(table, files, images or None))
+    page = render(
+        "benchmark.html.j2",
+        sections=sections,
+        overview=[_overview(section) for section in sections],
+        kinds=KINDS,
+        source=SOURCE,
+        absent=_absent(tables),
+        resamples=bootstrap.RESAMPLES,
+        most_images=bootstrap.MOST_IMAGES,
+    )
+    path = (out or folder) / "index.html"
+    write_text(path, page)
+    return path
+
+
+def _absent(tables: Sequence[Table]) -> list[str]:
+    """Name what the paper prints numbers for and nobody measured."""
+    here = {table.task for table in tables}
+    return [Table(*task, (), ()).title for task in OCGAN if task not in here]
+
+
+def _shown_row(table: Table, method: str | None) -> Row:
+    named = [row for row in table.rows if row.name == method]
+    return best(named) or best(table.ours) or best(table.rows) or table.rows[0]
+
+
+def _section(table: Table, files: Files, images: Gallery | None) -> Section:
+    measured = _measure(table, {row.name: files[table.task, row.name] for row in table.rows})
+    found = verdict(table, measured.intervals)
+    drawings = _drawings(table, measured)
+    return Section(
+        table=table,
+        grid=grid(table, measured.intervals),
+        verdict=found,
+        headline=headline(found),
+        sentences=sentences(table, found, measured.intervals),
+        notes=notes(table),
+        caveats=caveats(table),
+        origins=origins(table),
+        data=data_seen(table),
+        pictures={
+            name: [picture(theme, draw) for theme in figures.STYLES]
+            for name, draw in drawings.items()
+        },
+        gallery=images,
+    )
+
+
+def _overview(section: Section) -> tuple[Section, str, Row | None, Row | None]:
+    printed = section.table.printed
+    return section, printed.mean if printed else "", section.verdict.ours, section.verdict.free
+
+
+# --- scores of single images ----------------------------------------------------------------------
+
+
+def _measure(table: Table, files: Mapping[str, Paths]) -> Measured:
+    """Read every image's score once, for intervals and ROC curves."""
+    means = {row.name: np.zeros(bootstrap.RESAMPLES) for row in table.rows}
+    rates = {row.name: np.zeros(len(FALSE_ALARMS)) for row in table.rows}
+    for row, name, seed, key in _cells(table):
+        normal, novel = _scores(files[row.name][name, seed], row.cells[name, seed]["auroc"])
+        share = 1 / (len(row.classes) * len(row.seeds))
+        means[row.name] += share * bootstrap.resampled_aurocs(normal, novel, key)
+        rates[row.name] += share * detection_rates(normal, novel)
+    return Measured({name: Interval.of(values) for name, values in means.items()}, rates)
+
+
+def _cells(table: Table) -> Iterator[tuple[Row, str, int, tuple[int, ...]]]:
+    """Give all cells, and which are resampled alike: those that test the same images."""
+    seeds = sorted({seed for row in table.rows for seed in row.seeds})
+    for number, name in enumerate(table.classes):
+        for seed in seeds:
+            key = (number, seed if table.protocol == 1 else 0)  # protocol 2 draws no images
+            for row in table.rows:
+                if seed in row.seeds:
+                    yield row, name, seed, key
+
+
+def _scores(path: Path, recorded: float) -> tuple[Floats, Floats]:
+    """Read the scores of normal and of novel images; they must give the recorded AUROC."""
+    scores = scores_of(path)
+    is_novel = scores["is_novel"].astype(bool)
+    normal, novel = (scores["score"][mask].astype(np.float64) for mask in (~is_novel, is_novel))
+    if not len(normal) or not len(novel):
+        raise InputError(f"{str(path.with_suffix('.npz'))!r} lacks normal or novel images")
+    found = bootstrap.auroc(normal, novel)
+    if not abs(found - recorded) < 1e-5:
+        raise InputError(
+            f"the scores beside {str(path)!r} give an AUROC of {found:.6f}, the result says "
+            f"{recorded:.6f}"
+        )
+    return normal, novel
+
+
+def detection_rates(normal: Floats, novel: Floats) -> Floats:
+    """Return the ROC curve of a cell at `FALSE_ALARMS`."""
+    truth = np.repeat([0, 1], [len(normal), len(novel)])
+    false_alarms, hits, _ = roc_curve(truth, np.concatenate([normal, novel]))
+    # Where the curve stands upright, the rate is the highest: interp takes the last of equals.
+    return np.asarray(np.interp(FALSE_ALARMS, false_alarms, hits), np.float64)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def _drawings(table: Table, measured: Measured) -> dict[str, Callable[[Style, int], bytes]]:
+    """Give, by name, how each picture is drawn for a style and a width."""
+    many = len(table.classes) > MOST_COLUMNS
+    drawings: dict[str, Callable[[Style, int], bytes]] = {
+        "classes": partial(_draw_boxes if many else _draw_strip, table),
+        "roc": partial(_draw_roc, table, measured),
+    }
+    for number, ablation in enumerate(table.ablations()):
+        drawings[f"ablation{number}"] = partial(_draw_ablation, table, ablation)
+    return drawings
+
+
+def _draw_strip(table: Table, style: Style, width: int) -> bytes:
+    """Draw every method and seed as a mark for each class, OCGAN on top, then what is printed."""
+    series = [
+        _marks(row, seed, table.classes) for row in reversed(table.rows) for seed in row.seeds
+    ]
+    if table.printed and len(table.printed.by_class) == len(table.classes):
+        printed = [float(text) for text in (*table.printed.by_class, table.printed.mean)]
+        series.append(Series("printed", printed, "ink", "x"))
+    columns = table.classes if width > figures.NARROW else _short(table.classes)
+    return figures.strip_chart(series, [*columns, "mean"], style, width)
+
+
+def _marks(row: Row, seed: int, classes: Sequence[str]) -> Series:
+    values = [row.cells[name, seed]["auroc"] for name in classes]
+    values.append(float(np.mean(values)))
+    if row.kind == "ocgan" and not row.is_whole:
+        return Series("parts of OCGAN", values, "accent", "+")
+    return Series(LEGEND[row.kind], values, COLORS[row.kind], MARKERS[row.kind])
+
+
+def _short(classes: Sequence[str]) -> list[str]:
+    """Shorten class names so that twelve stand side by side on a phone."""
+    return [name[:3] for name in classes]
+
+
+def _draw_boxes(table: Table, style: Style, width: int) -> bytes:
+    series = [
+        Series(
+            row.title,
+            [value for name in table.classes for value in row.values(name)],
+            COLORS[row.kind],
+            "",
+        )
+        for row in table.rows
+    ]
+    return figures.box_chart(series, style, width)
+
+
+def _draw_roc(table: Table, measured: Measured, style: Style, width: int) -> bytes:
+    """Draw all curves thin, and the best of each kind thick and by name."""
+    kinds = (table.ours, table.of_kind("pyod"), table.of_kind("baseline"))
+    named = {row.name for rows in kinds if (row := best(rows))}
+    curves = [
+        Curve(
+            f"{row.title}, {row.mean:.4f}" if row.name in named else "",
+            measured.roc[row.name],
+            "ink" if row.kind == "baseline" and row.name in named else COLORS[row.kind],
+            dashed=row.kind == "baseline" and row.name in named,
+        )
+        for row in table.rows
+    ]
+    return figures.roc_chart(curves, FALSE_ALARMS, style, width)
+
+
+def _draw_ablation(table: Table, ablation: Mapping[str, Row], style: Style, width: int) -> bytes:
+    measured = [row.mean for row in ablation.values()]
+    series = [Series(ablation[FULL].title, measured, "accent", "")]
+    if table.task == ABLATION_TASK:
+        printed = [float(number) for _, number in STAGES.values()]
+        series.insert(0, Series("printed", printed, "muted", ""))
+    return figures.bar_chart(series, [title for title, _ in STAGES.values()], style, width)

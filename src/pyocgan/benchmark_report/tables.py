@@ -1,0 +1,292 @@
+"""A benchmark's numbers as tables: one for a data set and protocol, one row for a method.
+
+AUROCs are in 0 … 1. A row is made from the summary of a method's cells, and recomputed from the
+cells in it; a missing cell is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ..benchmark.cells import class_words, read_result
+from ..benchmark.summary import summary
+from ..config import PRESETS
+from ..data import NAMED
+from ..errors import InputError
+from ..methods import KEYS
+from . import paper_numbers
+from .paper_numbers import FULL, STAGES, Printed
+
+MOST_COLUMNS = 12  # classes; a table of more shows figures over them instead
+SETS = ("mnist", "fashion_mnist", "cifar10", "coil100")  # these first, in this order
+
+Task = tuple[str, int]  # data set, protocol
+Paths = Mapping[tuple[str, int], Path]  # of a row's result files, by class and seed
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One method on one data set and protocol.
+
+    Parameters
+    ----------
+    name, title, kind
+        As in `Method`.
+    config
+        Its settings.
+    classes, seeds
+        Every class was measured with every seed.
+    cells
+        By class and seed: ``auroc``, ``aupr``, ``fpr_at_95_tpr``.
+    command, commit, machine, created
+        Where the numbers come from; ``created`` is empty where the file does not say.
+    data
+        Description, image rule and checksum of the images.
+    """
+
+    name: str
+    title: str
+    kind: str
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cells: Mapping[tuple[str, int], Mapping[str, float]]
+    command: str
+    commit: str
+    machine: str
+    created: str
+    data: Mapping[str, Any]
+
+    @property
+    def origin(self) -> tuple[str, str, str, str]:
+        """Command, commit, machine and date."""
+        return self.command, self.commit, self.machine, self.created
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of OCGAN, not a stage of its ablation."""
+        return self.config.get("stage") == FULL
+
+    def values(self, name: str, figure: str = "auroc") -> list[float]:
+        """Return a figure of one class for every seed."""
+        return [self.cells[name, seed][figure] for seed in self.seeds]
+
+    def mean_over_classes(self, figure: str = "auroc") -> float:
+        """Return the mean over classes of the means over seeds."""
+        return fmean(fmean(self.values(name, figure)) for name in self.classes)
+
+    @cached_property
+    def mean(self) -> float:
+        """The mean AUROC over classes and seeds."""
+        return self.mean_over_classes()
+
+    @cached_property
+    def std(self) -> float | None:
+        """The deviation (n − 1) over seeds of the means over classes; None for one seed."""
+        return deviation(
+            [fmean(self.cells[name, seed]["auroc"] for name in self.classes) for seed in self.seeds]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """All methods on one data set and protocol; rows in the order in which they are shown."""
+
+    dataset: str
+    protocol: int
+    classes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def task(self) -> Task:
+        """Data set and protocol."""
+        return self.dataset, self.protocol
+
+    @property
+    def title(self) -> str:
+        """Name it for people."""
+        return f"{dataset_title(self.dataset)}, protocol {self.protocol}"
+
+    @property
+    def printed(self) -> Printed | None:
+        """What the paper prints for OCGAN here."""
+        return paper_numbers.OCGAN.get(self.task)
+
+    def of_kind(self, kind: str) -> tuple[Row, ...]:
+        """Return the rows of one kind: ``"ocgan"``, ``"pyod"`` or ``"baseline"``."""
+        return tuple(row for row in self.rows if row.kind == kind)
+
+    @property
+    def ours(self) -> tuple[Row, ...]:
+        """The rows of OCGAN itself: the stages of its ablation are parts of it."""
+        return tuple(row for row in self.of_kind("ocgan") if row.is_whole)
+
+    def ablations(self) -> list[dict[str, Row]]:
+        """Return the rows by stage wherever all four stages differ in nothing else."""
+        groups: dict[str, dict[str, Row]] = defaultdict(dict)
+        for row in self.of_kind("ocgan"):
+            rest = {key: value for key, value in row.config.items() if key != "stage"}
+            groups[json.dumps(rest, sort_keys=True)][str(row.config.get("stage"))] = row
+        complete = [group for group in groups.values() if group.keys() >= STAGES.keys()]
+        return [{stage: group[stage] for stage in STAGES} for group in complete]
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation (n − 1); None for one value."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def dataset_title(dataset: str) -> str:
+    """Name a data set for people."""
+    return NAMED[dataset].title if dataset in NAMED else dataset
+
+
+def best(rows: Iterable[Row]) -> Row | None:
+    """Return the row of the highest mean; the first of equals."""
+    return max(rows, key=lambda row: row.mean, default=None)
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def read_summaries(results: Path) -> list[Table]:
+    """Read ``results/<data set>/protocol<1|2>/*.json``.
+
+    Raises
+    ------
+    InputError
+        There are none; one is damaged; a cell is missing, by name; or methods of one table were
+        not measured on the same classes.
+    """
+    rows = defaultdict(list)
+    for path in sorted(results.glob("*/protocol[12]/*.json")):
+        content = _read_json(path)
+        task, row = _row(content, str(path))
+        rows[task].append(row)
+    if not rows:
+        raise InputError(
+            f"{str(results)!r} holds no summaries: ocgan benchmark summarise DIR --results writes "
+            "them"
+        )
+    return _tables(rows)
+
+
+def read_cells(
+    folder: Path, classes: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+) -> tuple[list[Table], dict[tuple[Task, str], Paths]]:
+    """Read what ``ocgan benchmark --out`` wrote.
+
+    Parameters
+    ----------
+    folder
+        Where it wrote.
+    classes, seeds
+        What must be there, as in `benchmark.summarise`.
+
+    Returns
+    -------
+    The tables, and the result files of every row by task and method.
+
+    Raises
+    ------
+    InputError
+        As in `read_summaries`.
+    """
+    groups: dict[tuple[Task, str], dict[Path, dict[str, Any]]] = defaultdict(dict)
+    for path in sorted(folder.rglob("class-*-seed*.json")):
+        result = read_result(path)
+        groups[(result["dataset"], result["protocol"]), result["method"]][path] = result
+    if not groups:
+        raise InputError(f"{str(folder)!r} holds no results: ocgan benchmark --out writes them")
+    rows = defaultdict(list)
+    files: dict[tuple[Task, str], Paths] = {}
+    for (task, method), results in groups.items():
+        content = summary(results.values(), classes, seeds)
+        days = sorted({one["environment"]["created"][:10] for one in results.values()})
+        created = " to ".join(dict.fromkeys((days[0], days[-1])))
+        rows[task].append(_row(content, f"{task[0]}, {method}", created)[1])
+        files[task, method] = {(one["class"], one["seed"]): path for path, one in results.items()}
+    return _tables(rows), files
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be read as a summary: {error}") from None
+
+
+def _row(content: Any, where: str, created: str = "") -> tuple[Task, Row]:
+    try:
+        cells = {(one["class"], one["seed"]): one for one in content["cells"]}
+        row = Row(
+            name=content["method"],
+            title=content["title"],
+            kind=content["kind"],
+            config=content["config"],
+            classes=tuple(content["classes"]),
+            seeds=tuple(content["seeds"]),
+            cells=cells,
+            command=content["command"],
+            commit=content["commit"],
+            machine=content["machine"],
+            created=created,
+            data=content["data"],
+        )
+        task = content["dataset"], content["protocol"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{where!r} is not the summary of a method: {error}") from None
+    _check_complete(row, task)
+    return task, row
+
+
+def _check_complete(row: Row, task: Task) -> None:
+    words = class_words(row.classes)
+    for name in row.classes:
+        for seed in row.seeds:
+            if (name, seed) not in row.cells:
+                raise InputError(
+                    f"the cell {task[0]}/protocol{task[1]}/{row.name}/class-{words[name]}-"
+                    f"seed{seed} is missing: no table is made without it"
+                )
+
+
+def _tables(rows: Mapping[Task, Sequence[Row]]) -> list[Table]:
+    tables = []
+    for task in sorted(rows, key=_task_order):
+        ordered = sorted(rows[task], key=_row_order)
+        first = ordered[0]
+        for row in ordered:
+            if row.classes != first.classes:
+                raise InputError(
+                    f"{task[0]}, protocol {task[1]}: {row.name} was measured on other classes than "
+                    f"{first.name}; they make no table"
+                )
+        tables.append(Table(*task, first.classes, tuple(ordered)))
+    return tables
+
+
+def _task_order(task: Task) -> tuple[int, str, int]:
+    dataset, protocol = task
+    return (SETS.index(dataset) if dataset in SETS else len(SETS), dataset, -protocol)
+
+
+def _row_order(row: Row) -> tuple[int, int, int, str]:
+    """Order OCGAN by preset and stage, the others as the benchmark lists them."""
+    key = KEYS.index(row.name) if row.name in KEYS else 0
+    preset = row.name.partition("-")[0]
+    presets, stages = list(PRESETS), list(STAGES)
+    stage = row.config.get("stage")
+    return (
+        key,
+        presets.index(preset) if preset in presets else len(presets),
+        stages.index(stage) if stage in stages else len(stages),
+        row.name,
+    )

@@ -1,0 +1,611 @@
+"""The page and the tables of a benchmark: numbers as measured, sentences as the numbers say."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from pyocgan import figures
+from pyocgan.benchmark import summarise
+from pyocgan.benchmark_report import (
+    bootstrap,
+    examples,
+    page,
+    paper_numbers,
+    results_page,
+    write_benchmark_page,
+)
+from pyocgan.benchmark_report.bootstrap import Interval
+from pyocgan.benchmark_report.layout import grid
+from pyocgan.benchmark_report.tables import read_cells, read_summaries
+from pyocgan.benchmark_report.verdict import headline, notes, sentences, verdict
+from pyocgan.cli import run
+from pyocgan.errors import InputError, UsageError
+
+ROOT = Path(__file__).parent.parent
+DIGITS = tuple("0123456789")
+JPEG = "CIFAR-10 (JPEG re-encoded copy, not the official pixels), test part: 40 images"
+STAGES = {"paper-ae": "ae", "paper-latent": "+latent", "paper-visual": "+visual", "paper": ""}
+
+
+def write_cell(
+    folder, method, name, seed=0, *, shift=2.0, task=("mnist", 2), classes=DIGITS, **changes
+):
+    """Write one cell of 20 normal and 20 novel images whose scores are `shift` apart."""
+    dataset, protocol = task
+    generator = np.random.default_rng([classes.index(name), seed, *method.encode()])
+    is_novel = np.arange(40) % 2 == 1
+    score = generator.normal(size=40) + shift * is_novel
+    other = classes[(classes.index(name) + 1) % len(classes)]
+    is_ocgan = method.startswith(("paper", "default"))
+    figures_ = {"auroc": float(roc_auc_score(is_novel, score)), "aupr": 0.5, "fpr_at_95_tpr": 0.25}
+    result = {
+        "format": "pyocgan cell",
+        "dataset": dataset,
+        "protocol": protocol,
+        "class": name,
+        "seed": seed,
+        "method": method,
+        "title": f"OCGAN ({method})" if is_ocgan else f"The {method}",
+        "kind": "ocgan" if is_ocgan else "baseline",
+        "preset": "paper" if is_ocgan else None,
+        "is_random": is_ocgan,
+        "config": {"stage": STAGES.get(method) or "+mining", "width": 64} if is_ocgan else {"k": 5},
+        "classes": list(classes),
+        "images": {"description": "images", "image_rule": "as they are", "checksum": "c"},
+        "n_train": 9,
+        "n_test": 40,
+        **figures_,
+        "seconds": {"fit": 1.0, "score": 0.5},
+        "command": f"ocgan benchmark --dataset {dataset} --method {method}",
+        "commit": "c0ffee",
+        "environment": {"machine": "2 × something", "created": "2026-01-02T03:04:05Z"},
+    } | changes
+    path = folder / dataset / f"protocol{protocol}" / method / f"class-{name}-seed{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result), encoding="utf-8")
+    labels = np.where(is_novel, other, name)
+    arrays = {"index": np.arange(40), "label": labels, "is_novel": is_novel, "score": score}
+    np.savez(path.with_suffix(".npz"), **arrays)
+    return path
+
+
+def write_method(folder, method, seeds=(0,), **options):
+    classes = options.get("classes", DIGITS)
+    return [write_cell(folder, method, name, s, **options) for name in classes for s in seeds]
+
+
+def only_table(folder):
+    return read_cells(folder)[0][0]
+
+
+def set_auroc(paths, value):
+    """Say another AUROC in results, whatever their scores are."""
+    for path in paths:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"auroc": value}))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A whole ablation and two methods without training, on MNIST's protocol 2."""
+    folder = tmp_path_factory.mktemp("grid")
+    for number, method in enumerate(STAGES):
+        write_method(folder, method, seeds=(0, 1), shift=1.0 + 0.2 * number)
+    write_method(folder, "knn", shift=4.0)
+    write_method(folder, "pca", shift=0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page")
+    return write_benchmark_page(folder, out).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def dots(monkeypatch):
+    """Draw every picture as one grey dot, for tests of the text."""
+    dot = figures.png_bytes(Image.new("L", (2, 2), 128))
+    drawings = page._drawings
+    monkeypatch.setattr(
+        page, "_drawings", lambda *given: dict.fromkeys(drawings(*given), lambda *_: dot)
+    )
+
+
+def text_of(html):
+    plain = re.sub(r"<(style|head).*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL)
+    return " ".join(plain.replace("&#39;", "'").split())
+
+
+def cells_of(html, method):
+    (row,) = re.findall(rf'<tr data-method="{method}">(.*?)</tr>', html, re.DOTALL)
+    return re.findall(r'<td class="([^"]*)">([\d.–]+)', row)
+
+
+# --- bootstrap ------------------------------------------------------------------------------------
+
+
+def scores_with_ties(seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 12, 30) / 1.0, generator.integers(4, 16, 50) / 1.0
+
+
+def test_auroc_is_scikit_learns_with_and_without_ties():
+    generator = np.random.default_rng(1)
+    for normal, novel in (
+        scores_with_ties(),
+        (generator.normal(size=70), generator.normal(1, 1, 9)),
+    ):
+        truth = np.repeat([0, 1], [len(normal), len(novel)])
+        wanted = roc_auc_score(truth, np.concatenate([normal, novel]))
+        assert bootstrap.auroc(normal, novel) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_weighted_aurocs_are_scikit_learns():
+    normal, novel = scores_with_ties()
+    generator = np.random.default_rng(2)
+    weights = [generator.integers(0, 4, (20, len(s))).astype(np.uint8) for s in (normal, novel)]
+    found = bootstrap.weighted_aurocs(normal, novel, *weights)
+    truth = np.repeat([0, 1], [len(normal), len(novel)])
+    both = np.concatenate([normal, novel])
+    wanted = [
+        roc_auc_score(truth, both, sample_weight=np.concatenate(pair))
+        for pair in zip(*weights, strict=True)
+    ]
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def test_the_interval_is_that_of_a_share():
+    """With all novel scores equal, the AUROC is the share of normal ones below: p ± √(pq/n)."""
+    normal, novel = np.repeat([0.0, 2.0], [320, 80]), np.ones(50)
+    resampled = bootstrap.resampled_aurocs(normal, novel, (7,))
+    assert resampled.shape == (1000,)
+    assert resampled.mean() == pytest.approx(0.8, abs=0.002)
+    assert resampled.std() == pytest.approx(0.02, rel=0.1)
+    interval = Interval.of(resampled)
+    assert (interval.low, interval.high) == pytest.approx((0.7608, 0.8392), abs=0.005)
+
+
+def test_nothing_to_doubt_where_all_are_apart():
+    assert Interval.of(bootstrap.resampled_aurocs(np.zeros(5), np.ones(4), (0,))) == Interval(1, 1)
+
+
+def test_a_key_fixes_the_draws():
+    normal, novel = scores_with_ties()
+    once, again, other = (
+        bootstrap.resampled_aurocs(normal, novel, key) for key in ((1,), (1,), (2,))
+    )
+    np.testing.assert_array_equal(once, again)
+    assert not np.array_equal(once, other)
+
+
+def test_large_cells_are_thinned_without_another_auroc(monkeypatch):
+    generator = np.random.default_rng(3)
+    normal, novel = generator.normal(size=400), generator.normal(1, 1, 800)
+    whole = bootstrap.resampled_aurocs(normal, novel, (0,))
+    monkeypatch.setattr(bootstrap, "MOST_IMAGES", 300)
+    part = bootstrap.resampled_aurocs(normal, novel, (0,))
+    assert len(bootstrap.thinned(novel, 4)) == 200
+    assert part.mean() == pytest.approx(whole.mean(), abs=0.005)
+    assert part.std() == pytest.approx(2 * whole.std(), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [((0.1, 0.2), (0.2, 0.3), True), ((0.1, 0.2), (0.21, 0.3), False), ((0, 1), (0.4, 0.5), True)],
+)
+def test_overlap(one, other, wanted):
+    assert Interval(*one).overlaps(Interval(*other)) is wanted
+    assert Interval(*other).overlaps(Interval(*one)) is wanted
+
+
+def test_roc_curves_give_the_auroc():
+    normal, novel = (
+        np.random.default_rng(4).normal(size=300),
+        np.random.default_rng(5).normal(1, 1, 90),
+    )
+    rates = page.detection_rates(normal, novel)
+    false_alarms, hits, _ = roc_curve(np.repeat([0, 1], [300, 90]), np.concatenate([normal, novel]))
+    assert np.trapezoid(rates, page.FALSE_ALARMS) == pytest.approx(
+        np.trapezoid(hits, false_alarms), abs=0.003
+    )
+    assert (np.diff(rates) >= 0).all()
+    assert rates[-1] == 1
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_mean_and_deviation_are_over_classes_and_seeds(tmp_path):
+    aurocs = {("a", 0): 0.8, ("a", 1): 0.9, ("b", 0): 0.6, ("b", 1): 0.8}
+    for (name, seed), value in aurocs.items():
+        path = write_cell(tmp_path, "default", name, seed, classes=("a", "b"))
+        set_auroc([path], value)
+    table = only_table(tmp_path)
+    (row,) = table.rows
+    assert row.mean == pytest.approx(0.775)
+    assert row.std == pytest.approx(stdev([0.7, 0.85]))
+    ((_, (line,)),) = [group for group in grid(table).groups if group[1][0].name]
+    texts = [(cell.text, cell.note) for cell in line.cells]
+    assert texts == [("0.850", "± 0.071"), ("0.700", "± 0.141"), ("0.7750", "± 0.1061")]
+    assert line.seeds == "2"
+
+
+def test_one_seed_has_no_deviation(folder):
+    row = next(row for row in only_table(folder).rows if row.name == "knn")
+    assert row.std is None
+    assert row.mean == pytest.approx(fmean(cell["auroc"] for cell in row.cells.values()))
+
+
+def test_rows_stand_by_stage_and_the_printed_first(folder):
+    table = only_table(folder)
+    assert [row.name for row in table.rows] == [*STAGES, "knn", "pca"]
+    shown = grid(table)
+    assert [heading for heading, _ in shown.groups] == [
+        "printed in the paper",
+        "OCGAN, trained here",
+        "without training",
+    ]
+    assert [cell.text for cell in shown.groups[0][1][0].cells] == [
+        *paper_numbers.OCGAN["mnist", 2].by_class,
+        "0.9750",
+    ]
+
+
+def test_the_best_of_each_column_is_marked(folder):
+    lines = [line for _, group in grid(only_table(folder)).groups for line in group if line.name]
+    for column in zip(*(line.cells for line in lines), strict=True):
+        top = max(cell.text for cell in column)
+        assert [cell.best for cell in column] == [cell.text == top for cell in column]
+
+
+def test_a_missing_cell_is_named(folder, tmp_path):
+    path = write_method(tmp_path, "knn")[3]
+    path.unlink()
+    with pytest.raises(InputError, match=r"mnist/protocol2/knn/class-3-seed0\.json is missing"):
+        write_benchmark_page(tmp_path)
+    summarise(folder, tmp_path / "results")
+    path = tmp_path / "results" / "mnist" / "protocol2" / "paper.json"
+    content = json.loads(path.read_text())
+    content["cells"] = [one for one in content["cells"] if (one["class"], one["seed"]) != ("7", 1)]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="mnist/protocol2/paper/class-7-seed1 is missing"):
+        results_page(tmp_path / "results")
+
+
+def test_methods_of_other_classes_make_no_table(tmp_path):
+    write_method(tmp_path, "knn")
+    write_method(tmp_path, "pca", classes=DIGITS[:5])
+    with pytest.raises(InputError, match="pca was measured on other classes than knn"):
+        read_cells(tmp_path)
+
+
+def test_damaged_and_foreign_summaries_are_named(tmp_path):
+    path = tmp_path / "mnist" / "protocol2" / "knn.json"
+    path.parent.mkdir(parents=True)
+    for content in ("{", "{}", "[1]", '{"cells": 3}'):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"knn\.json"):
+            read_summaries(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match="holds no summaries"):
+        read_summaries(tmp_path)
+
+
+def test_many_classes_become_figures_over_them(tmp_path, dots):
+    classes = tuple(f"c{number}" for number in range(13))
+    paths = write_method(tmp_path, "knn", classes=classes, task=("mine", 1))
+    set_auroc(paths, 0.9)
+    set_auroc(paths[4:5], 0.2)
+    shown = grid(only_table(tmp_path))
+    assert shown.columns[:3] == ("lowest class", "median class", "mean")
+    (line,) = shown.groups[0][1]
+    assert [(cell.text, cell.note) for cell in line.cells[:3]] == [
+        ("0.200", "class c4"),
+        ("0.900", ""),
+        (f"{(12 * 0.9 + 0.2) / 13:.4f}", ""),
+    ]
+
+
+# --- sentences ------------------------------------------------------------------------------------
+
+
+def compared(folder, ours, free, intervals=None):
+    """Write one OCGAN and one method without training of given AUROCs; return what is said."""
+    set_auroc(write_method(folder, "default"), ours)
+    set_auroc(write_method(folder, "knn"), free)
+    table = only_table(folder)
+    found = verdict(table, intervals)
+    return found, f"{headline(found)} {sentences(table, found, intervals)}"
+
+
+def test_the_sentence_follows_the_numbers(tmp_path):
+    found, text = compared(tmp_path, 0.95, 0.97)
+    assert (found.ahead, found.lead) == ("free", 0.02)
+    assert text.startswith(
+        "A method without training is ahead of OCGAN. The knn reaches 0.9700 in the mean, "
+        "OCGAN (default) 0.9500, 0.0200 less."
+    )
+    assert "0.0250 below it, The knn is 0.0050 below it" in text
+    found, text = compared(tmp_path, 0.99, 0.97)
+    assert (found.ahead, found.lead) == ("ocgan", 0.02)
+    assert text.startswith("OCGAN is ahead of every method without training. OCGAN (default)")
+    assert "OCGAN (default) is 0.0150 above it" in text
+    found, text = compared(tmp_path, 0.97001, 0.97)
+    assert found.ahead == "level"
+    assert text.startswith("OCGAN and the best method without training are level.")
+
+
+def test_the_sentence_says_whether_intervals_overlap(tmp_path):
+    near = {"default": Interval(0.94, 0.96), "knn": Interval(0.955, 0.98)}
+    found, text = compared(tmp_path, 0.95, 0.97, near)
+    assert found.overlap is True
+    assert "ahead of OCGAN, within the uncertainty." in text
+    assert "0.9550–0.9800 and 0.9400–0.9600, overlap" in text
+    found, text = compared(tmp_path, 0.95, 0.97, near | {"knn": Interval(0.961, 0.98)})
+    assert found.overlap is False
+    assert "do not overlap." in text
+    assert "uncertainty" not in text
+
+
+def test_a_part_of_ocgan_is_not_ocgan(tmp_path):
+    set_auroc(write_method(tmp_path, "paper-ae"), 0.99)
+    table = only_table(tmp_path)
+    assert verdict(table).ahead == "none"
+    assert headline(verdict(table)) == "OCGAN was not trained here."
+    set_auroc(write_method(tmp_path, "paper"), 0.9)
+    set_auroc(write_method(tmp_path, "knn"), 0.95)
+    table = only_table(tmp_path)
+    assert verdict(table).ahead == "free"
+    said = sentences(table, verdict(table))
+    assert "A part of OCGAN alone does better than all of it: OCGAN (paper-ae), 0.9900." in said
+
+
+def test_without_baselines_the_table_says_so(tmp_path, dots):
+    write_method(tmp_path, "default")
+    table = only_table(tmp_path)
+    assert headline(verdict(table)) == "No method without training was measured here."
+    assert "--method knn,knn_cosine,knn_gradients,pca" in notes(table)[0]
+    assert notes(table)[0] in text_of(write_benchmark_page(tmp_path).read_text())
+
+
+def test_the_caveat_of_the_data_stands_at_its_table(tmp_path, dots):
+    data = {"description": JPEG, "image_rule": "", "checksum": ""}
+    write_method(tmp_path, "knn", task=("cifar10", 2), images=data)
+    write_method(tmp_path, "knn")
+    html = write_benchmark_page(tmp_path).read_text()
+    summarise(tmp_path, tmp_path / "results")
+    caveat = "The data measured on here: JPEG re-encoded copy, not the official pixels."
+    for text in (html, results_page(tmp_path / "results")):
+        assert text.count(caveat) == 1
+        assert text.index("CIFAR-10, protocol 2") < text.index(caveat)
+        before = text[: text.index(caveat)]
+        assert "JPEG re-encoded copy, not the official pixels" in before  # in the overview, too
+
+
+def test_other_pixels_are_admitted(tmp_path):
+    write_method(tmp_path, "knn")
+    write_method(
+        tmp_path, "pca", images={"description": "others", "image_rule": "", "checksum": ""}
+    )
+    assert "Not all rows were measured on the same pixels" in notes(only_table(tmp_path))[0]
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.loaded, self.alts = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag in ("img", "source", "script", "link", "iframe"):
+            self.loaded.append(given.get("src") or given.get("srcset") or given.get("href") or tag)
+        if tag == "img":
+            self.alts.append(given.get("alt"))
+
+
+def test_the_page_is_self_contained(html):
+    links = Links(html)
+    assert links.loaded
+    assert all(link.startswith("data:") for link in links.loaded)
+    assert all(links.alts)
+    assert "<script" not in html
+    assert "url(" not in html
+
+
+def test_the_page_shows_what_was_printed_and_what_was_measured(folder, html):
+    text = text_of(html)
+    assert "0.998 0.999 0.942 0.963 0.975 0.980 0.991 0.981 0.939 0.981 0.9750" in text
+    assert paper_numbers.SOURCE in text
+    table = only_table(folder)
+    for row in table.rows:
+        shown = cells_of(html, row.name)
+        means = [f"{fmean(row.values(name)):.3f}" for name in table.classes]
+        assert [number for _, number in shown[:11]] == [*means, f"{row.mean:.4f}"]
+        low, high = map(float, shown[11][1].split("–"))
+        assert low < row.mean < high
+    assert 'data-ahead="free"' in html
+    assert "do not overlap." in text
+
+
+def test_the_page_says_where_numbers_come_from(html):
+    text = text_of(html)
+    assert "paper: ocgan benchmark --dataset mnist --method paper commit c0ffee" in text
+    assert "2 × something, 2026-01-02" in text
+    assert "Data: images; as they are" in text
+
+
+def test_the_ablation_is_drawn_when_its_stages_are_there(folder, html, tmp_path, dots):
+    assert "What each part adds" in html
+    assert list(only_table(folder).ablations()[0]) == list(paper_numbers.STAGES)
+    write_method(tmp_path, "paper")
+    write_method(tmp_path, "paper-ae")
+    assert "What each part adds" not in write_benchmark_page(tmp_path).read_text()
+
+
+def test_the_same_files_give_the_same_bytes(folder, html, tmp_path):
+    for path in folder.rglob("*.*"):
+        copy = tmp_path / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    assert write_benchmark_page(tmp_path).read_text(encoding="utf-8") == html
+
+
+def test_scores_must_give_the_recorded_auroc(tmp_path):
+    set_auroc(write_method(tmp_path, "knn")[2:3], 0.123)
+    with pytest.raises(InputError, match=r"class-2-seed0\.json' give an AUROC .* 0\.123000"):
+        write_benchmark_page(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive"])
+def test_scores_that_cannot_be_read_are_named(tmp_path, content):
+    path = write_method(tmp_path, "knn")[0].with_suffix(".npz")
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(InputError, match=r"class-0-seed0\.npz' cannot be read"):
+        write_benchmark_page(tmp_path)
+
+
+def test_bars_boxes_and_curves_are_pictures():
+    series = [
+        figures.Series("A", [0.6, None, 0.9], "accent", ""),
+        figures.Series("B", [1], "ink", ""),
+    ]
+    curve = figures.Curve("A", np.linspace(0, 1, 5), "accent")
+    for style in figures.STYLES.values():
+        for width in (figures.WIDE, figures.NARROW):
+            boxes = figures.box_chart([figures.Series("A", [0.5, 0.9], "ink", "")], style, width)
+            bars = figures.bar_chart(series[:1], ["x", "y", "z"], style, width)
+            roc = figures.roc_chart([curve], np.linspace(0, 1, 5), style, width)
+            for png in (boxes, bars, roc):
+                assert int.from_bytes(png[16:20]) == width * figures.DENSITY
+
+
+# --- best and worst images ------------------------------------------------------------------------
+
+
+def test_the_surest_images_are_chosen_by_score():
+    scores = {
+        "index": np.arange(6) + 10,
+        "score": np.array([0.3, 0.1, 0.9, 0.2, 0.8, 0.1]),
+        "is_novel": np.array([False, False, False, True, True, True]),
+    }
+    right, found, alarmed, missed = (list(places) for places in examples.chosen_places(scores))
+    assert right == [1, 0, 2]
+    assert found == [4, 3, 5]
+    assert alarmed == [2, 0, 1]
+    assert missed == [5, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def digits_grid(tmp_path_factory):
+    """What `ocgan benchmark` itself writes."""
+    out = tmp_path_factory.mktemp("digits")
+    flags = ["--dataset=digits", "--classes=0,8", "--method=knn,pca", f"--out={out}", "--quiet"]
+    assert run(["benchmark", *flags]) == 0
+    return out
+
+
+def test_images_come_from_the_data_when_asked_for(digits_grid, tmp_path, dots, command):
+    arguments = ["report", digits_grid, "--classes=0,8", f"--out={tmp_path}"]
+    code, out, _ = command(*arguments, f"--data-root={tmp_path}", "--method=pca")
+    assert (code, out.strip()) == (0, str(tmp_path / "index.html"))
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'alt="class \d, image \d+, score [\d.e-]+"', html)) == 2 * 4 * 4
+    assert "Where PCA-32 reconstruction is surest" in html
+    assert command(*arguments)[0] == 0
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "surest" not in html
+    assert "--data-root ROOT" in html
+
+
+def test_images_that_are_not_those_tested_are_left_out(digits_grid, folder, tmp_path, dots):
+    page = write_benchmark_page(folder, tmp_path, data_root=tmp_path).read_text()
+    assert "the images cannot be shown: MNIST is not in" in page
+    table, files = read_cells(digits_grid, ["0", "8"])
+    paths = files[("digits", 2), "knn"]
+    arrays = dict(np.load(paths["0", 0].with_suffix(".npz")))
+    np.savez(tmp_path / "x.npz", **arrays | {"label": arrays["label"][::-1]})
+    paths = {("0", 0): tmp_path / "x.json", ("8", 0): tmp_path / "x.json"}
+    shown = examples.gallery(table[0], table[0].rows[0], paths, tmp_path)
+    assert shown.classes == ()
+    assert "is not what was tested" in shown.missing
+
+
+# --- Markdown and the command ---------------------------------------------------------------------
+
+
+def test_markdown_and_page_show_the_same_table(folder, tmp_path):
+    summarise(folder, tmp_path)
+    (table,) = read_summaries(tmp_path)
+    shown = [[[c.text for c in line.cells] for line in lines] for _, lines in grid(table).groups]
+    wanted = grid(only_table(folder)).groups
+    assert shown == [[[c.text for c in line.cells] for line in lines] for _, lines in wanted]
+    text = results_page(tmp_path)
+    assert "| OCGAN | 0.998 | 0.999 |" in text
+    assert "| + C and mining | 0.975 |" in text
+    assert "- paper: `ocgan benchmark --dataset mnist --method paper`; commit `c0ffee`" in text
+    assert re.search(r"\| The knn \| \*\*0\.\d{3}|\| The knn \| \*\*1\.000", text)
+
+
+def test_results_page_is_what_the_summaries_say():
+    written, results = ROOT / "docs" / "results.md", ROOT / "results"
+    if not results.is_dir() or not written.exists():
+        pytest.skip("the checkout holds no results, or no page of them")
+    assert written.read_text(encoding="utf-8") == results_page(results), (
+        "run: ocgan report --docs docs/results.md"
+    )
+
+
+def test_the_command_writes_the_tables(folder, tmp_path, command):
+    summarise(folder, tmp_path / "results")
+    docs = tmp_path / "docs" / "results.md"
+    code, out, _ = command("report", "--docs", docs, "--results", tmp_path / "results")
+    assert (code, out.strip()) == (0, str(docs))
+    assert docs.read_text(encoding="utf-8") == results_page(tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "give the folder of a benchmark"),
+        (["{empty}"], 3, "holds no results"),
+        (["--docs", "{empty}/x.md", "--results", "{empty}"], 3, "holds no summaries"),
+        (["{grid}", "--method", "kn"], 2, "unknown method 'kn': did you mean 'knn'?"),
+        (["{grid}", "--seeds", "0,7"], 3, "class-0-seed7.json is missing"),
+    ],
+)
+def test_wrong_use_is_one_line(folder, tmp_path, command, arguments, code, message):
+    given = [word.format(empty=tmp_path, grid=folder) for word in arguments]
+    found, out, lines = command("report", *given)
+    assert (found, out) == (code, "")
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_unknown_methods_are_refused_in_python(folder, tmp_path):
+    with pytest.raises(UsageError, match="unknown method"):
+        write_benchmark_page(folder, tmp_path, method="nothing")
+
+
+def test_the_report_loads_no_torch(digits_grid, tmp_path):
+    arguments = ["report", str(digits_grid), "--classes=0,8", f"--out={tmp_path}"]
+    code = f"""
+import sys
+from pyocgan.cli import run
+assert run({arguments!r}) == 0
+assert not {{"torch", "lightning_fabric"}} & sys.modules.keys()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
