@@ -107,8 +107,8 @@ def benchmark(
     from ..benchmark import check_executor, open_pool, plan, run, unfinished
 
     chosen = settings_from(config, settings)
-    keys, numbers = _words("--method", method), _numbers("--seeds", seeds)
-    wanted = None if classes == "all" else _words("--classes", classes)
+    keys, numbers = comma_words("--method", method), comma_numbers("--seeds", seeds)
+    wanted = None if classes == "all" else comma_words("--classes", classes)
     _check_jobs(jobs)
     check_executor(executor)
     methods = _methods(keys, partial(_ocgan, preset, chosen, device, precision))
@@ -161,8 +161,8 @@ def summarise(
     """
     from ..benchmark import summarise as write_summaries
 
-    wanted = None if classes == "all" else _words("--classes", classes)
-    numbers = None if seeds is None else _numbers("--seeds", seeds)
+    wanted = None if classes == "all" else comma_words("--classes", classes)
+    numbers = None if seeds is None else comma_numbers("--seeds", seeds)
     for path in write_summaries(folder, results, classes=wanted, seeds=numbers):
         summary = json.loads(path.read_text(encoding="utf-8"))
         deviation = "" if summary["std"] is None else f" ± {summary['std']:.4f}"
@@ -405,15 +405,17 @@ def _duration(seconds: float | None) -> str:
 # ---- flags ---------------------------------------------------------------------------------------
 
 
-def _words(flag: str, text: str) -> list[str]:
+def comma_words(flag: str, text: str) -> list[str]:
+    """Split a flag's value at its commas; each word once, in order."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise UsageError(f"{flag} {text!r} names none: give one or more, with commas between them")
     return list(dict.fromkeys(words))
 
 
-def _numbers(flag: str, text: str) -> list[int]:
-    words = _words(flag, text)
+def comma_numbers(flag: str, text: str) -> list[int]:
+    """Split a flag's value at its commas into whole numbers, ascending."""
+    words = comma_words(flag, text)
     if not all(word.isdecimal() for word in words):
         raise UsageError(f"{flag} {text!r} must be whole numbers from 0, such as 0,1,2")
     return sorted({int(word) for word in words})

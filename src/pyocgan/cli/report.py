@@ -65,14 +65,14 @@ def _page(
     seeds: str | None,
 ) -> Path:
     from ..benchmark_report import write_benchmark_page
-    from .benchmark import _numbers, _words
+    from .benchmark import comma_numbers, comma_words
 
     return write_benchmark_page(
         folder,
         out,
         data_root=data_root,
         method=method,
-        classes=None if classes == "all" else _words("--classes", classes),
-        seeds=None if seeds is None else _numbers("--seeds", seeds),
+        classes=None if classes == "all" else comma_words("--classes", classes),
+        seeds=None if seeds is None else comma_numbers("--seeds", seeds),
         progress=terminal.note,
     )
