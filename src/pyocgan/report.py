@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from . import figures
-from .errors import InputError, OcganError
+from .errors import InputError
 from .figures import DENSITY, NARROW, STYLES, WIDE, Style
+from .files import write_bytes
 
 Arrays = Mapping[str, NDArray[Any]]
 Draw = Callable[[Style, int], bytes]
@@ -129,9 +129,9 @@ def write_demo_page(folder: Path) -> Path:
         for name, draw in drawings.items()
     }
     for name in ("reconstructions", "scores", "walk", "auroc"):
-        _write(folder / f"{name}.png", files[name])
+        write_bytes(folder / f"{name}.png", files[name])
     page = render("demo.html.j2", **_context(demo, arrays), pictures=pictures)
-    _write(folder / "index.html", page.encode())
+    write_bytes(folder / "index.html", page.encode())
     return folder / "index.html"
 
 
@@ -467,15 +467,3 @@ def _source(png: bytes) -> Source:
     width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # the PNG's header
     uri = "data:image/png;base64," + base64.b64encode(png).decode()
     return Source(uri, width // DENSITY, height // DENSITY)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)  # os.replace: atomic on one disk
-    except OSError as error:
-        raise OcganError(f"cannot write {str(path)!r}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
