@@ -8,6 +8,7 @@ forest. Each has one setting for all data sets and classes; none was chosen by l
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, Self
 
 import numpy as np
@@ -186,13 +187,13 @@ class Isolation:
         return result
 
 
-# Key in result files → title in tables and constructor.
+# Key in result files → title in tables and constructor (picklable, to be sent to processes).
 BASELINES: dict[str, tuple[str, Callable[[], Baseline]]] = {
-    "knn": ("5-NN, raw pixels", lambda: NearestNeighbours(raw)),
-    "knn_cosine": ("5-NN, cosine", lambda: NearestNeighbours(cosine)),
+    "knn": ("5-NN, raw pixels", partial(NearestNeighbours, raw)),
+    "knn_cosine": ("5-NN, cosine", partial(NearestNeighbours, cosine)),
     "knn_gradients": (
         "5-NN, cosine, oriented gradients",
-        lambda: NearestNeighbours(oriented_gradients),
+        partial(NearestNeighbours, oriented_gradients),
     ),
-    "pca": ("PCA-32 reconstruction", lambda: PCAReconstruction(32)),
+    "pca": ("PCA-32 reconstruction", partial(PCAReconstruction, 32)),
 }

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from .data.rule import LARGEST_SIDE, SMALLEST_SIDE
 from .errors import UsageError, unknown
 
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
@@ -28,8 +29,6 @@ KERNEL_SIZE, STRIDE, PADDING = 5, 2, 2
 LEAKY_SLOPE = 0.2
 ADAM_BETA2 = 0.999
 INITIAL_STD = 0.02
-
-SMALLEST_SIDE, LARGEST_SIDE = 8, 128  # pixels; three stride-2 convolutions leave 1×1 of 8×8
 
 
 def _field(default: Any, help: str) -> Any:

@@ -33,7 +33,7 @@ EXAMPLES = 8  # of each digit in the picture
 STAGES: dict[str, tuple[str, Stage]] = {"ae": ("Auto-encoder", "ae"), "ocgan": ("OCGAN", "+mining")}
 
 # Small networks, many short epochs: 8×8 pixels and a hundred images. Chosen so that both models
-# are trained in about a minute on two cores, not for their AUROC.
+# are trained in about a minute, not for their AUROC.
 SETTINGS: dict[str, Any] = {
     "autoencoder_width": 32,
     "classifier_width": 16,

@@ -365,4 +365,4 @@ def _check_random_state(random_state: object) -> None:
 
 def as_source(X: ImageSource) -> Source:
     """Return images in any form that the detector takes as a `Source`."""
-    return X if isinstance(X, Source) else open_source(X, split="all")
+    return open_source(X, split="all")

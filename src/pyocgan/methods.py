@@ -164,10 +164,6 @@ def _detector(
     )
 
 
-def _baseline(key: str, seed: int) -> Baseline:
-    return BASELINES[key][1]()
-
-
 def _seedless(make: Callable[[], Baseline], seed: int) -> Baseline:
     return make()
 
@@ -178,7 +174,7 @@ def _word(value: Any) -> str:
 
 # Key → title, constructor, whether the seed changes its scores.
 _TRAINING_FREE: dict[str, tuple[str, Callable[[int], Baseline], bool]] = {
-    **{key: (title, partial(_baseline, key), False) for key, (title, _) in BASELINES.items()},
+    **{key: (title, partial(_seedless, make), False) for key, (title, make) in BASELINES.items()},
     "kde": (
         "KDE, 32 whitened components",
         partial(_seedless, KernelDensityEstimate),

@@ -13,6 +13,7 @@ import joblib
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ..data import ImageRule
+from ..data.source import class_named
 from ..errors import OcganError, UsageError
 from ..methods import Method
 from .cells import Cell, Result, finished
@@ -56,7 +57,7 @@ def plan(
         Cell.of(pool, trial, name, seed, method)
         for pool in pools
         for chosen in (methods(pool.rule),)
-        for name in chosen_classes(pool.sources[0].class_name, pool.classes, classes)
+        for name in chosen_classes(pool.classes, classes)
         for seed in sorted({*seeds, 0})
         for trial in (pool.trial(name, seed),)
         for method in chosen
@@ -64,13 +65,11 @@ def plan(
     ]
 
 
-def chosen_classes(
-    resolve: Callable[[str], str], classes: Sequence[str], wanted: Sequence[str] | None
-) -> list[str]:
-    """Return the names of the classes `wanted`, each once, or of all."""
+def chosen_classes(classes: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    """Return the names of the classes `wanted` by name or number, each once, or of all."""
     if wanted is None:
         return list(classes)
-    return list(dict.fromkeys(resolve(name) for name in wanted))
+    return list(dict.fromkeys(class_named(name, classes) for name in wanted))
 
 
 def unfinished(cells: Iterable[Cell], folder: Path, *, overwrite: bool = False) -> list[Cell]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ..errors import InputError, unknown
+from ..errors import InputError
 from ..files import write_json
 from .cells import Result, class_words, read_result
 from .grid import chosen_classes
 
 DIGITS = 6  # of every figure in a summary
+FIGURES = ("auroc", "aupr", "fpr_at_95_tpr")
 
 Cells = dict[tuple[str, int], Result]  # by class and seed
 
@@ -65,12 +66,13 @@ def summary(
     """
     cells = {(result["class"], result["seed"]): result for result in results}
     first = next(iter(cells.values()))
-    names = chosen_classes(_resolver(first["classes"]), first["classes"], classes)
+    names = chosen_classes(first["classes"], classes)
     chosen = sorted({seed for _, seed in cells}) if seeds is None else list(seeds)
     if not first["is_random"] and first["protocol"] == 2:
         chosen = [0]
     wanted = {(name, seed): _cell(cells, first, name, seed) for name in names for seed in chosen}
     _check_alike(wanted)
+    means = {figure: _class_means(wanted, names, chosen, figure) for figure in FIGURES}
     return {
         "dataset": first["dataset"],
         "data": first["images"],
@@ -87,15 +89,11 @@ def summary(
         "classes": names,
         "seeds": chosen,
         "cells": [_row(result) for result in wanted.values()],
-        "mean": round(fmean(_class_means(wanted, names, chosen, "auroc").values()), DIGITS),
+        "mean": round(fmean(means["auroc"].values()), DIGITS),
         "std": _std_over_seeds(wanted, names, chosen),
-        "mean_by_class": _rounded(_class_means(wanted, names, chosen, "auroc")),
-        **{
-            f"mean_{figure}": round(
-                fmean(_class_means(wanted, names, chosen, figure).values()), DIGITS
-            )
-            for figure in ("aupr", "fpr_at_95_tpr")
-        },
+        "mean_by_class": _rounded(means["auroc"]),
+        "mean_aupr": round(fmean(means["aupr"].values()), DIGITS),
+        "mean_fpr_at_95_tpr": round(fmean(means["fpr_at_95_tpr"].values()), DIGITS),
     }
 
 
@@ -107,20 +105,6 @@ def _groups(folder: Path) -> dict[tuple[str, int, str], list[Result]]:
     if not groups:
         raise InputError(f"{str(folder)!r} holds no results: ocgan benchmark --out writes them")
     return dict(groups)
-
-
-def _resolver(classes: Sequence[str]) -> Any:
-    """Find a class by name or, where no class is named by a number, by number."""
-    numbered = not any(name.isdecimal() for name in classes)
-
-    def resolve(given: str) -> str:
-        if given in classes:
-            return given
-        if numbered and given.isdecimal() and int(given) < len(classes):
-            return classes[int(given)]
-        raise unknown("class", given, classes)
-
-    return resolve
 
 
 def _cell(cells: Cells, first: Result, name: str, seed: int) -> Result:
@@ -146,11 +130,10 @@ def _check_alike(cells: Cells) -> None:
 
 
 def _row(result: Result) -> dict[str, Any]:
-    figures = ("auroc", "aupr", "fpr_at_95_tpr")
     return {
         "class": result["class"],
         "seed": result["seed"],
-        **{name: round(result[name], DIGITS) for name in figures},
+        **{name: round(result[name], DIGITS) for name in FIGURES},
         "seconds": round(sum(result["seconds"].values()), 3),
         "n_train": result["n_train"],
         "n_test": result["n_test"],

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import TracebackType
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -41,19 +40,8 @@ def display(*, quiet: bool = False) -> Silent:
     return Live() if sys.stderr.isatty() else Lines()
 
 
-class Silent:
+class Silent(ExitStack):
     """Shows nothing of the training; the others show it as it goes."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def show(self, progress: TrainingProgress) -> None:
         """Show nothing."""
@@ -63,6 +51,7 @@ class Lines(Silent):
     """A line for an epoch, but not more than one every few seconds; for logs and pipes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.started = self.shown = time.monotonic()
         self.first: float | None = None
 
@@ -85,6 +74,7 @@ class Live(Silent):
     """A bar with the validation error of the last epoch: all losses would not fit a line."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
@@ -98,16 +88,8 @@ class Live(Silent):
         self.task = self.bar.add_task("training", total=None, error="")
 
     def __enter__(self) -> Self:
-        self.bar.__enter__()
+        self.enter_context(self.bar)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.__exit__(kind, error, trace)
 
     def show(self, progress: TrainingProgress) -> None:
         """Move the bar."""

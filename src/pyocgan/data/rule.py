@@ -13,7 +13,7 @@ from PIL import Image
 from ..errors import UsageError
 from .decode import as_mode, size_text
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 128
+SMALLEST_SIDE, LARGEST_SIDE = 8, 128  # pixels; three stride-2 convolutions leave 1×1 of 8×8
 
 # Decoding a large JPEG at a fraction of its size, but at 4 times the size wanted or more, changes
 # a resized pixel by at most 1/255.

@@ -102,13 +102,7 @@ class Source:
             There is no such class, or the images have no labels.
         """
         self._labels()
-        given = str(normal_class)
-        if given in self.classes:
-            return given
-        numbered = given.isdecimal() and not any(name.isdecimal() for name in self.classes)
-        if numbered and int(given) < len(self.classes):
-            return self.classes[int(given)]
-        raise unknown("class", given, self.classes)
+        return class_named(str(normal_class), self.classes)
 
     def _labels(self) -> NDArray[np.str_]:
         if self.labels is None:
@@ -117,6 +111,22 @@ class Source:
                 "put each class into a folder of its own, or give labels"
             )
         return self.labels
+
+
+def class_named(given: str, classes: Sequence[str]) -> str:
+    """Find a class by name or, where no class is named by a number, by number.
+
+    Raises
+    ------
+    UsageError
+        There is no such class; the message lists those that there are.
+    """
+    if given in classes:
+        return given
+    numbered = given.isdecimal() and not any(name.isdecimal() for name in classes)
+    if numbered and int(given) < len(classes):
+        return classes[int(given)]
+    raise unknown("class", given, classes)
 
 
 def make_source(
