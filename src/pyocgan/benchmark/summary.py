@@ -44,10 +44,11 @@ def summarise(
     InputError
         A cell is missing or does not fit the others; the message names it. Nothing is written.
     """
-    groups = _groups(folder)
     summaries = {
-        results / dataset / f"protocol{protocol}" / f"{method}.json": summary(cells, classes, seeds)
-        for (dataset, protocol, method), cells in groups.items()
+        results / dataset / f"protocol{protocol}" / f"{method}.json": summary(
+            cells.values(), classes, seeds
+        )
+        for (dataset, protocol, method), cells in stored_groups(folder).items()
     }
     for path, content in summaries.items():
         write_json(path, content)
@@ -97,11 +98,18 @@ def summary(
     }
 
 
-def _groups(folder: Path) -> dict[tuple[str, int, str], list[Result]]:
-    groups = defaultdict(list)
+def stored_groups(folder: Path) -> dict[tuple[str, int, str], dict[Path, Result]]:
+    """Read all results in a folder: by data set, protocol and method, and by file.
+
+    Raises
+    ------
+    InputError
+        There are none, or one is damaged.
+    """
+    groups: dict[tuple[str, int, str], dict[Path, Result]] = defaultdict(dict)
     for path in sorted(folder.rglob("class-*-seed*.json")):
         result = read_result(path)
-        groups[result["dataset"], result["protocol"], result["method"]].append(result)
+        groups[result["dataset"], result["protocol"], result["method"]][path] = result
     if not groups:
         raise InputError(f"{str(folder)!r} holds no results: ocgan benchmark --out writes them")
     return dict(groups)

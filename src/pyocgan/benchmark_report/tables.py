@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ..benchmark.cells import class_words, read_result
-from ..benchmark.summary import summary
+from ..benchmark.cells import class_words
+from ..benchmark.summary import stored_groups, summary
 from ..config import PRESETS
 from ..data import NAMED
 from ..errors import InputError
@@ -199,15 +199,10 @@ def read_cells(
     InputError
         As in `read_summaries`.
     """
-    groups: dict[tuple[Task, str], dict[Path, dict[str, Any]]] = defaultdict(dict)
-    for path in sorted(folder.rglob("class-*-seed*.json")):
-        result = read_result(path)
-        groups[(result["dataset"], result["protocol"]), result["method"]][path] = result
-    if not groups:
-        raise InputError(f"{str(folder)!r} holds no results: ocgan benchmark --out writes them")
     rows = defaultdict(list)
     files: dict[tuple[Task, str], Paths] = {}
-    for (task, method), results in groups.items():
+    for (dataset, protocol, method), results in stored_groups(folder).items():
+        task = dataset, protocol
         content = summary(results.values(), classes, seeds)
         days = sorted({one["environment"]["created"][:10] for one in results.values()})
         created = " to ".join(dict.fromkeys((days[0], days[-1])))
