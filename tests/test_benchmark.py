@@ -68,7 +68,7 @@ def files(out):
 
 @pytest.fixture(scope="module")
 def pools():
-    return {protocol: open_pool("digits", protocol) for protocol in (1, 2)}
+    return {protocol: open_pool("digits", protocol) for protocol in (1, 2, "dev")}
 
 
 class Spy(NearestNeighbours):
@@ -154,19 +154,31 @@ def test_a_grid_has_one_result_a_cell_with_scores_that_give_its_figures(tmp_path
     assert len({scores.tobytes() for scores in scored}) == 4  # the seeds are used
 
 
-@pytest.mark.parametrize("protocol", [1, 2])
+@pytest.mark.parametrize("protocol", [1, 2, "dev"])
 def test_only_the_normal_class_trains(spy, pools, tmp_path, protocol):
     pool = pools[protocol]
     cells = cells_of(pool, method(make_spy), classes=["3"], seeds=(0, 1))
     list(run_cells(cells, tmp_path, ABOUT))
-    assert len(spy.fitted_on) == (2 if protocol == 1 else 1)
+    assert len(spy.fitted_on) == (1 if protocol == 2 else 2)
     images = pool.images[0]
     threes = {image.tobytes() for image in images.pixels[images.labels == "3"]}
     for pixels, cell in zip(spy.fitted_on, cells, strict=True):
         assert {image.tobytes() for image in pixels} <= threes
         assert (images.labels[cell.trial.train_rows] == "3").all()
-        if protocol == 1:
+        if protocol != 2:
             assert not np.isin(cell.trial.train_rows, cell.trial.test_rows).any()
+
+
+def test_the_development_split_holds_no_test_image(pools):
+    pool = pools["dev"]
+    tested = {image.tobytes() for image in pools[2].images[1].pixels}
+    trained = {image.tobytes() for image in pools[2].images[0].pixels}
+    trial = pool.trial("3", 0)
+    seen = {image.tobytes() for image in (*trial.train_pixels, *trial.test_pixels)}
+    assert seen <= trained
+    assert not seen & (tested - trained)
+    assert set(trial.test_labels[trial.is_novel]) > {"1", "8"}
+    assert (trial.test_labels[~trial.is_novel] == "3").all()
 
 
 def test_the_seed_of_protocol_1_draws_other_images(pools):

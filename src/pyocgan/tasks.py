@@ -11,7 +11,8 @@ from typing import Any, Literal
 from .data import Source, Split, open_source, protocol_1, protocol_2
 from .errors import UsageError
 
-Protocol = Literal[1, 2]
+# "dev": protocol 1 within the training images, to choose settings by; see `protocol_1`.
+Protocol = Literal[1, 2, "dev"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class Task:
     normal_class
         Name or number of the normal class; None: all images are normal.
     protocol
-        1 or 2 of the paper's section 4.1; None: train on the training part, test on the test part.
+        1 or 2 of the paper's section 4.1, or dev, protocol 1 within the training part; None: train
+        on the training part, test on the test part.
     split_seed
-        Seed of protocol 1's draws.
+        Seed of the draws of protocols 1 and dev.
     data_root
         Where named data sets lie; None: the default place.
     """
@@ -64,8 +66,8 @@ class Task:
             When no class is named and the training part has several, or train and test are the
             same images.
         """
-        if self.protocol == 1:
-            everything = self._open("all")
+        if self.protocol in (1, "dev"):
+            everything = self._open("all" if self.protocol == 1 else "train")
             name = self._normal_class(everything)
             return protocol_1(everything, name, random_state=self.split_seed)
         train, test = self._open("train"), self._open("test")

@@ -24,6 +24,7 @@ from ..evaluation import evaluate
 from ..files import write_bytes, write_json
 from ..methods import Method, Resumable
 from ..run_folder import command_line, environment
+from ..tasks import Protocol
 from .images import Pool, Trial
 
 Result = dict[str, Any]  # the content of a result file
@@ -38,7 +39,7 @@ class Cell:
     Parameters
     ----------
     dataset, protocol, normal_class, seed
-        What is learned; the seed is that of protocol 1's draws and of the method.
+        What is learned; the seed is that of the draws of protocols 1 and dev and of the method.
     method
         What learns it.
     trial
@@ -48,7 +49,7 @@ class Cell:
     """
 
     dataset: str
-    protocol: int
+    protocol: Protocol
     normal_class: str
     seed: int
     method: Method
@@ -61,7 +62,7 @@ class Cell:
         return cls(pool.name, pool.protocol, normal_class, seed, method, trial, pool.about)
 
     @property
-    def group(self) -> tuple[str, int, str]:
+    def group(self) -> tuple[str, Protocol, str]:
         """What one row of a table is made of: data set, protocol, method."""
         return self.dataset, self.protocol, self.method.name
 
@@ -198,7 +199,8 @@ def read_result(path: Path) -> Result:
 def read_scores(path: Path) -> dict[str, NDArray[Any]]:
     """Read index, label, is_novel and score of every image that a result file was measured on.
 
-    The index counts within the test part, or for protocol 1 within the whole data set.
+    The index counts within the test part; for protocol 1 within the whole data set, for dev within
+    the training part.
     """
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
         return dict(arrays)
@@ -210,7 +212,7 @@ def results_like(cell: Cell, folder: Path) -> list[Result]:
     return [read_result(path) for path in sorted(paths)]
 
 
-def group_folder(folder: Path, dataset: str, protocol: int, method: str) -> Path:
+def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) -> Path:
     """Return where the results of a data set, protocol and method lie."""
     return folder / dataset / f"protocol{protocol}" / method
 

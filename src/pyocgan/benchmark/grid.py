@@ -16,6 +16,7 @@ from ..data import ImageRule
 from ..data.source import class_named
 from ..errors import OcganError, UsageError
 from ..methods import Method
+from ..tasks import Protocol
 from .cells import Cell, Result, finished
 from .claims import claimed, is_claimed
 from .images import Pool
@@ -50,8 +51,8 @@ def plan(
     classes
         Names or numbers; None: all.
     seeds
-        Of protocol 1's draws and of the methods. Protocol 2 draws nothing, so a method without
-        randomness has only one cell for each class there, that of seed 0.
+        Of the draws of protocols 1 and dev, and of the methods. Protocol 2 draws nothing, so a
+        method without randomness has only one cell for each class there, that of seed 0.
     """
     return [
         Cell.of(pool, trial, name, seed, method)
@@ -184,8 +185,8 @@ def _finished(cell: Cell, folder: Path, *, overwrite: bool) -> Result | None:
         raise
 
 
-def _seeds(method: Method, protocol: int, seeds: Sequence[int]) -> Sequence[int]:
-    return seeds if method.is_random or protocol == 1 else (0,)
+def _seeds(method: Method, protocol: Protocol, seeds: Sequence[int]) -> Sequence[int]:
+    return seeds if method.is_random or protocol != 2 else (0,)
 
 
 def _backend(executor: Executor, jobs: int) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +98,11 @@ class Pool:
     name
         For paths and tables: of the data set, or of the folder or file.
     protocol
-        1 or 2 of the paper's section 4.1.
+        1 or 2 of the paper's section 4.1, or dev: protocol 1 within the training part.
     rule
         How images became arrays.
     sources
-        Train and test part; of protocol 1 twice the whole.
+        Train and test part; of protocol 1 twice the whole, of dev twice the train part.
     images
         Their images, in the order of the sources.
     """
@@ -121,7 +121,7 @@ class Pool:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What was read: descriptions, with any caveat about the pixels, and checksums."""
-        parts = ("all",) if self.protocol == 1 else ("train", "test")
+        parts = {1: ("all",), 2: ("train", "test"), "dev": ("train",)}[self.protocol]
         pairs = list(zip(parts, self.sources, self.images, strict=False))
         return {
             "description": "; ".join(source.description for _, source, _ in pairs),
@@ -132,11 +132,11 @@ class Pool:
     def trial(self, normal_class: str, seed: int) -> Trial:
         """Choose the images of a class and a seed.
 
-        The seed of protocol 1's draws is the cell's seed, for every class the same; protocol 2
-        draws nothing.
+        The seed of the draws of protocols 1 and dev is the cell's seed, for every class the same;
+        protocol 2 draws nothing.
         """
         train, test = self.sources
-        if self.protocol == 1:
+        if self.protocol != 2:
             split = protocol_1(train, normal_class, random_state=seed)
         else:
             split = protocol_2(train, test, normal_class)
@@ -158,7 +158,7 @@ def open_pool(
     source
         Path or name, as `open_source` takes it.
     protocol
-        1 or 2.
+        1, 2 or dev.
     data_root
         Where named data sets lie.
     settings
@@ -172,8 +172,9 @@ def open_pool(
         An image that cannot be read: a table leaves none out.
     """
     settings = settings or {}
-    if protocol == 1:
-        train = test = open_source(source, split="all", data_root=data_root)
+    if protocol != 2:
+        part: Literal["all", "train"] = "all" if protocol == 1 else "train"
+        train = test = open_source(source, split=part, data_root=data_root)
     else:
         train = open_source(source, split="train", data_root=data_root)
         test = open_source(source, split="test", data_root=data_root)

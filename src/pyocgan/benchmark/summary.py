@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_json
+from ..tasks import Protocol
 from .cells import Result, class_words, read_result
 from .grid import chosen_classes
 
@@ -98,7 +99,7 @@ def summary(
     }
 
 
-def stored_groups(folder: Path) -> dict[tuple[str, int, str], dict[Path, Result]]:
+def stored_groups(folder: Path) -> dict[tuple[str, Protocol, str], dict[Path, Result]]:
     """Read all results in a folder: by data set, protocol and method, and by file.
 
     Raises
@@ -106,7 +107,7 @@ def stored_groups(folder: Path) -> dict[tuple[str, int, str], dict[Path, Result]
     InputError
         There are none, or one is damaged.
     """
-    groups: dict[tuple[str, int, str], dict[Path, Result]] = defaultdict(dict)
+    groups: dict[tuple[str, Protocol, str], dict[Path, Result]] = defaultdict(dict)
     for path in sorted(folder.rglob("class-*-seed*.json")):
         result = read_result(path)
         groups[result["dataset"], result["protocol"], result["method"]][path] = result

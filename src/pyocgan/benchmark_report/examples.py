@@ -86,7 +86,7 @@ def gallery(table: Table, row: Row, paths: Paths, data_root: Path) -> Gallery:
 
 
 def _open(table: Table, row: Row, data_root: Path) -> Source:
-    split: Any = "all" if table.protocol == 1 else "test"
+    split: Any = {1: "all", 2: "test", "dev": "train"}[table.protocol]
     return open_source(_recorded(row.command, table.dataset), split=split, data_root=data_root)
 
 

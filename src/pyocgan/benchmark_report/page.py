@@ -195,7 +195,7 @@ def _cells(table: Table) -> Iterator[tuple[Row, str, int, tuple[int, ...]]]:
     seeds = sorted({seed for row in table.rows for seed in row.seeds})
     for number, name in enumerate(table.classes):
         for seed in seeds:
-            key = (number, seed if table.protocol == 1 else 0)  # protocol 2 draws no images
+            key = (number, seed if table.protocol != 2 else 0)  # protocol 2 draws no images
             for row in table.rows:
                 if seed in row.seeds:
                     yield row, name, seed, key

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..tasks import Protocol
+
 SOURCE = "Perera, Nallapati, Xiang, CVPR 2019, arXiv 1903.08550, section 4"
 
 
@@ -19,7 +21,7 @@ class Printed:
 
 
 # (data set, protocol) → what stands there for OCGAN.
-OCGAN: dict[tuple[str, int], Printed] = {
+OCGAN: dict[tuple[str, Protocol], Printed] = {
     ("coil100", 1): Printed("0.995"),
     ("fashion_mnist", 1): Printed("0.924"),
     ("mnist", 1): Printed("0.977"),

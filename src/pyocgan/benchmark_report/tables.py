@@ -21,13 +21,14 @@ from ..config import PRESETS
 from ..data import NAMED
 from ..errors import InputError
 from ..methods import KEYS
+from ..tasks import Protocol
 from . import paper_numbers
 from .paper_numbers import FULL, STAGES, Printed
 
 MOST_COLUMNS = 12  # classes; a table of more shows figures over them instead
 SETS = ("mnist", "fashion_mnist", "cifar10", "coil100")  # these first, in this order
 
-Task = tuple[str, int]  # data set, protocol
+Task = tuple[str, Protocol]  # data set, protocol
 Paths = Mapping[tuple[str, int], Path]  # of a row's result files, by class and seed
 
 
@@ -100,7 +101,7 @@ class Table:
     """All methods on one data set and protocol; rows in the order in which they are shown."""
 
     dataset: str
-    protocol: int
+    protocol: Protocol
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
 
@@ -202,7 +203,7 @@ def read_cells(
     rows = defaultdict(list)
     files: dict[tuple[Task, str], Paths] = {}
     for (dataset, protocol, method), results in stored_groups(folder).items():
-        task = dataset, protocol
+        task: Task = dataset, protocol
         content = summary(results.values(), classes, seeds)
         days = sorted({one["environment"]["created"][:10] for one in results.values()})
         created = " to ".join(dict.fromkeys((days[0], days[-1])))
@@ -270,7 +271,8 @@ def _tables(rows: Mapping[Task, Sequence[Row]]) -> list[Table]:
 
 def _task_order(task: Task) -> tuple[int, str, int]:
     dataset, protocol = task
-    return (SETS.index(dataset) if dataset in SETS else len(SETS), dataset, -protocol)
+    place = SETS.index(dataset) if dataset in SETS else len(SETS)
+    return place, dataset, (2, 1, "dev").index(protocol)
 
 
 def _row_order(row: Row) -> tuple[int, int, int, str]:

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import OcganError, TrainingInterruptedError, UsageError
+from ..tasks import Protocol
 from . import terminal
 from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..data import ImageRule
     from ..methods import Method
 
-Group = tuple[str, int, str]
+Group = tuple[str, Protocol, str]
 
 app = cyclopts.App(name="benchmark", help_format="plaintext")
 
@@ -41,7 +42,7 @@ def benchmark(
     *,
     dataset: Annotated[list[str], Parameter(negative="")],
     out: Annotated[Path, Parameter(alias="-o")],
-    protocol: Literal[1, 2] = 2,
+    protocol: Literal[1, 2, "dev"] = 2,
     method: str = "ocgan,knn,knn_cosine,knn_gradients,pca",
     classes: str = "all",
     seeds: str = "0",
@@ -74,6 +75,7 @@ def benchmark(
     protocol
         1: train on 80 % of a class, test on the rest and as many others; the seed draws them.
         2: train on a class of the official training part, test on the whole test part.
+        dev: 1 within the training part, to choose settings without looking at a test image.
     method
         Comma-separated: ocgan (with preset and settings), knn, knn_cosine, knn_gradients, pca,
         kde, ocsvm, iforest; with PyOD installed pyod_deepsvdd, pyod_autoencoder.

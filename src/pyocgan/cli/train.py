@@ -28,7 +28,7 @@ def train(
     *,
     out: Annotated[Path, Parameter(alias="-o")],
     normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
-    protocol: Literal[1, 2] | None = None,
+    protocol: Literal[1, 2, "dev"] | None = None,
     data_root: Path | None = None,
     preset: Preset = "default",
     config: Path | None = None,
@@ -60,6 +60,7 @@ def train(
         images are taken for normal.
     protocol
         1: hold out 20 % of the class for `ocgan evaluate`. 2: learn the official training part.
+        dev: 1 within the training part.
     data_root
         Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset

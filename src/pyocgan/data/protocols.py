@@ -38,6 +38,9 @@ class Split:
 def protocol_1(everything: Source, normal_class: str | int, *, random_state: int) -> Split:
     """Train on 80 % of one class; test on its other 20 % and as many images of other classes.
 
+    Given the training part of a data set alone, this is our development split: settings are chosen
+    on it, other training classes standing in for novelty, and no test image is looked at.
+
     Parameters
     ----------
     everything
