@@ -34,7 +34,9 @@ def tiny_flags(**changes):
 
 def tiny(**parameters):
     settings = TINY | parameters.pop("settings", {})
-    return NoveltyDetector(settings=settings, **{"fpr": 0.1, "device": "cpu"} | parameters)
+    return NoveltyDetector(
+        settings=settings, **{"preset": "paper", "fpr": 0.1, "device": "cpu"} | parameters
+    )
 
 
 def ocgan(*arguments, **options):

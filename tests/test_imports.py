@@ -16,12 +16,12 @@ ROOT = Path(pyocgan.__file__).parent
 # A module may import those of the lines above its own; a folder is one module.
 LAYERS = """
     errors
-    data files figures images calibration evaluation baselines
+    data files figures images gradients turns calibration evaluation baselines
     config report model_folder
     losses networks run_folder tasks
     frozen
     mining scoring
-    algorithm
+    algorithm evidence
     training
     detector
     methods demo

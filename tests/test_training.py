@@ -191,7 +191,7 @@ def test_the_best_checkpoint_is_the_epoch_of_the_lowest_validation_error(eights,
         eights[:9, ..., None],
         seed=0,
     )
-    monkeypatch.setattr(scoring, "novelty_scores", scores)
+    monkeypatch.setattr(scoring, "reconstruction_errors", scores)
     records = [p.record for p in training.run() if p.record]
     assert [r.best for r in records] == [True, True, False, False]
     assert training.best_epoch == 2
@@ -202,14 +202,16 @@ def test_the_best_checkpoint_is_the_epoch_of_the_lowest_validation_error(eights,
 
 def test_the_validation_error_is_the_mean_score_of_the_validation_images(uninterrupted, eights):
     prepared = tiny(settings=LONG)._prepare(eights)
-    scores = scoring.novelty_scores(uninterrupted.networks_, prepared.validation, prepared.config)
+    scores = scoring.reconstruction_errors(
+        uninterrupted.networks_, prepared.validation, prepared.config
+    )
     record = uninterrupted.history_[uninterrupted.best_epoch_ - 1]
     assert record.validation_error == pytest.approx(scores.mean(), rel=1e-6)
     assert record.validation_error == min(r.validation_error for r in uninterrupted.history_)
 
 
 def test_training_that_diverges_says_so(eights, monkeypatch):
-    monkeypatch.setattr(scoring, "novelty_scores", lambda *_: np.array([np.nan]))
+    monkeypatch.setattr(scoring, "reconstruction_errors", lambda *_: np.array([np.nan]))
     with pytest.raises(OcganError, match=r"diverged in epoch 1.*learning_rate"):
         tiny().fit(eights)
 
@@ -242,7 +244,7 @@ def test_held_out_images_never_reach_training(eights, monkeypatch):
     detector = tiny(settings=LONG)
     prepared = detector._prepare(pixels)
     seen = {"train": set(), "validation": set()}
-    iterate, score = algorithm.iterate, scoring.novelty_scores
+    iterate, score = algorithm.iterate, scoring.reconstruction_errors
 
     def spy(nets, optimizers, x, config, **options):
         seen["train"].update(image.tobytes() for image in images.to_pixels(x))
@@ -253,7 +255,7 @@ def test_held_out_images_never_reach_training(eights, monkeypatch):
         return score(nets, held_out, config)
 
     monkeypatch.setattr(algorithm, "iterate", spy)
-    monkeypatch.setattr(scoring, "novelty_scores", spy_scores)
+    monkeypatch.setattr(scoring, "reconstruction_errors", spy_scores)
     steps = detector.iter_fit(pixels)
     for progress in steps:
         if progress.epoch == progress.epochs and progress.record:

@@ -14,6 +14,7 @@ from torch.optim import Adam, Optimizer
 
 from .config import ADAM_BETA2, Config
 from .frozen import frozen_statistics, frozen_weights
+from .gradients import gradient_error
 from .losses import fool, l_classifier, l_latent, l_mse, l_visual
 from .mining import mine
 from .networks import Networks, tell_apart
@@ -70,7 +71,6 @@ def iterate(
     """
     En, De, D_l, D_v, C = nets.En, nets.De, nets.D_l, nets.D_v, nets.C
     losses: dict[str, Tensor] = {}
-
     # n ~ N(0, σ²), fresh for every batch (authors' code: once for each image); s ~ U(-1, 1)^d.
     n = config.noise_std * torch.randn(x.shape, device=x.device, generator=generator)
     z = En(x + n)
@@ -100,6 +100,9 @@ def iterate(
     # 4. Generator update, with s as mined.
     losses["mse"] = l_mse(x, x_hat)
     total = config.reconstruction_weight * losses["mse"]
+    if config.gradient_weight > 0:  # not in the paper
+        losses["gradients"] = gradient_error(x, x_hat).mean()
+        total = total + config.gradient_weight * losses["gradients"]
     opponents = [D for D in (D_l, D_v) if D is not None]
     with frozen_weights(*opponents), frozen_statistics(*opponents, De):
         if D_l is not None:

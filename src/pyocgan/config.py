@@ -22,6 +22,7 @@ from .errors import UsageError, unknown
 
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+Score = Literal["error", "gradients", "neighbours", "turns"]
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
 # and the spread of the first weights are not printed: Adam's usual one, and DCGAN's.
@@ -74,6 +75,9 @@ class Config:
     # Losses (section 3.3): λ = 10 on the mean squared error, 1 and 1 on the two games.
     reconstruction_weight: float = _field(10.0, "λ, the weight of l_MSE in the generator update.")
 
+    # Not in the paper, which has 0: the error that decides, in training too; see `gradients`.
+    gradient_weight: float = _field(0.0, "Weight of the error in oriented gradients beside l_MSE.")
+
     # Informative-negative mining (section 3.2): five gradient steps. Step size and the length of
     # the warm-up, until decoded samples look reasonable, are not printed.
     mining_steps: int = _field(5, "Gradient steps on s per iteration; 0 leaves s as drawn.")
@@ -85,6 +89,17 @@ class Config:
     adam_beta1: float = _field(0.5, "Adam's β₁, for every network.")
     batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.")
     epochs: int = _field(50, "Passes over the training images.")
+
+    # Scores (see `evidence`). The paper has the first alone; several are standardised and added.
+    scores: tuple[Score, ...] = _field(
+        ("error",),
+        "What the novelty score adds up: error (of pixels), gradients (the error in oriented "
+        "gradients), neighbours (distance to normal images there), turns (a network's surprise at "
+        "turned and mirrored views).",
+    )
+    turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
+    turn_images: int = _field(24, "Images of a batch that T sees, each in all its positions.")
+    turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's Adam.")
 
     # Held-out normal images: never trained on. No anomaly is ever seen.
     validation_fraction: float = _field(
@@ -115,6 +130,11 @@ class Config:
         return STAGES.index(self.stage) >= 3
 
     @property
+    def uses_turns(self) -> bool:
+        """Whether T is trained."""
+        return "turns" in self.scores
+
+    @property
     def noise_std(self) -> float:
         """σ of the training noise; images lie in [-1, 1]."""
         return float(self.noise_variance**0.5)
@@ -129,15 +149,30 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
 
 
-# What each preset changes. `paper`: nothing, these are the paper's numbers.
+# What each preset changes. `paper`: nothing, these are the paper's numbers. `default` was chosen on
+# the development split, see docs/research.md.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "default": {"autoencoder_width": 32, "classifier_width": 32, "epochs": 100},
+    "default": {
+        "stage": "+latent",
+        "autoencoder_width": 16,
+        "classifier_width": 16,
+        "epochs": 25,
+        "learning_rate": 1e-3,
+        "reconstruction_weight": 1.0,
+        "gradient_weight": 10.0,
+        "scores": ("gradients", "neighbours"),
+    },
     "fast": {"autoencoder_width": 16, "classifier_width": 16, "epochs": 40},
 }
 
 # What changes for colour images, in every preset: the authors' example for CIFAR-10.
 COLOUR: dict[str, Any] = {"latent_size": 512}
+
+# And in one preset: photographs have an upright, which many digits and letters have not.
+COLOUR_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {"scores": ("gradients", "neighbours", "turns")},
+}
 
 
 def resolve(preset: str, settings: Mapping[str, Any], *, channels: int = 1) -> Config:
@@ -159,7 +194,7 @@ def resolve(preset: str, settings: Mapping[str, Any], *, channels: int = 1) -> C
     """
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
-    colour = COLOUR if channels == 3 else {}
+    colour = COLOUR | COLOUR_PRESETS.get(preset, {}) if channels == 3 else {}
     return Config(**(PRESETS[preset] | colour | check_settings(settings)))
 
 
@@ -258,6 +293,7 @@ def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...] | None
         return None
     if items[-1] is not Ellipsis and len(value) != len(items):
         return None
+    value = [item.strip() if isinstance(item, str) else item for item in value]
     result = tuple(_convert(item, items[0]) for item in value)
     return None if None in result else result
 
@@ -270,23 +306,31 @@ def _spell(wanted: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(option) for option in get_args(wanted))
     if origin is tuple:
-        return "whole numbers such as 128,64" if Ellipsis in get_args(wanted) else "HEIGHTxWIDTH"
+        item, length = get_args(wanted)[0], get_args(wanted)[1]
+        if get_origin(item) is Literal:
+            return f"a list of {_spell(item)}"
+        return "whole numbers such as 128,64" if length is Ellipsis else "HEIGHTxWIDTH"
     return {int: "a whole number", float: "a number", str: "a word"}[wanted]
 
 
 def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
-    positive = ("latent_size", "autoencoder_width", "visual_width", "classifier_width", "epochs")
+    positive = (
+        *("latent_size", "autoencoder_width", "visual_width", "classifier_width", "turn_width"),
+        *("turn_images", "epochs"),
+    )
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
     bounds |= {
         "batch_size": (2, float("inf")),  # batch normalisation needs two
         "noise_variance": (0, float("inf")),
         "test_noise_variance": (0, float("inf")),
         "reconstruction_weight": (0, float("inf")),
+        "gradient_weight": (0, float("inf")),
         "mining_steps": (0, float("inf")),
         "mining_step_size": (0, float("inf")),
         "mining_warmup": (0, 1),
         "learning_rate": (1e-12, 1),
+        "turn_learning_rate": (1e-12, 1),
         "adam_beta1": (0, 0.999999),
         "validation_fraction": (0.01, 0.4),  # half may calibrate, and some must train
         "calibration_fraction": (0.01, 0.5),
@@ -298,6 +342,8 @@ def _check(config: Config) -> None:
             raise UsageError(f"{name} = {value!r} must be at least {low:g}{upper}")
     if not config.latent_widths or min(config.latent_widths) < 1:
         raise UsageError(f"latent_widths = {config.latent_widths!r} must be whole numbers from 1")
+    if not config.scores or len(set(config.scores)) < len(config.scores):
+        raise UsageError(f"scores = {config.scores!r} must name one or more, each once")
     _check_image_size(config.image_size)
 
 

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from . import model_folder, scoring
+from . import evidence, model_folder, scoring
 from .calibration import Calibration, Split, check_fpr, split_counts
 from .config import Config, check_settings, resolve
 from .data import ImageRule, Images, Source, infer_rule, open_source, read, read_batches
@@ -30,6 +30,7 @@ from .training import DEVICES, Progress, Record, Training
 ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
 
 CALIBRATION = "calibration/scores"  # among the tensors of a saved model
+EVIDENCE = "evidence/"
 READ_AT_ONCE = 1024  # images of a folder held in memory while scoring
 
 
@@ -66,6 +67,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         How an image of any size becomes what the networks see.
     networks_ : Networks
         Of the epoch with the lowest validation error.
+    evidence_ : Evidence
+        What the scores need beside them.
     calibration_ : Calibration
         Scores of held-out normal images.
     threshold_, offset_ : float
@@ -187,8 +190,13 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.networks_ = training.best_networks()
         self.history_ = training.progress().history
         self.best_epoch_, self.seconds_ = training.best_epoch, training.seconds
-        scores = scoring.novelty_scores(self.networks_, prepared.calibration, self.config_)
-        self._calibrate(Calibration.of(scores))
+        self.evidence_ = training.evidence
+        held_out = prepared.validation
+        evidence.gather(self.evidence_, self.networks_, prepared.train, held_out, self.config_)
+        self._calibrate(Calibration.of(self._scores(prepared.calibration)))
+
+    def _scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return evidence.novelty_scores(self.evidence_, self.networks_, pixels, self.config_)
 
     def _calibrate(self, calibration: Calibration) -> None:
         self.calibration_ = calibration
@@ -198,13 +206,16 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     # ---- asking --------------------------------------------------------------------------------
 
     def novelty_scores(self, X: ImageSource) -> NDArray[np.float64]:
-        """Return the reconstruction error of each image: (N,) float64, larger = more novel."""
+        """Return the score of each image: (N,) float64, larger = more novel.
+
+        The preset paper's is the reconstruction error, in [0, 4]; `pyocgan.evidence` has others.
+        """
         return np.concatenate([scores for _, scores in self.score_batches(X)])
 
     def score_batches(self, X: ImageSource) -> Iterator[tuple[Images, NDArray[np.float64]]]:
         """Yield images and their novelty scores, a bounded number at a time, in order."""
         for images in self._read(X):
-            yield images, scoring.novelty_scores(self.networks_, images.pixels, self.config_)
+            yield images, self._scores(images.pixels)
 
     def p_values(self, X: ImageSource) -> NDArray[np.float64]:
         """Return conformal p-values: (N,) in (0, 1]; small = novel.
@@ -282,6 +293,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             "about": dict(about or {}),
         }
         tensors = {k: v.cpu().contiguous() for k, v in self.networks_.state_dict().items()}
+        state = self.evidence_.state_dict()
+        tensors |= {EVIDENCE + k: v.cpu().contiguous() for k, v in state.items()}
         tensors[CALIBRATION] = torch.from_numpy(self.calibrated().scores)
         model_folder.write(Path(folder), safetensors.save(tensors), description)
 
@@ -312,6 +325,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self.networks_.to(device)
+            self.evidence_.to(device)
         except (RuntimeError, AssertionError) as error:  # what torch raises of either kind
             reason = str(error).partition("\n")[0]
             raise UsageError(f"device = {device!r} cannot be used here: {reason}") from None
@@ -326,7 +340,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.skipped_ = tuple((name, reason) for name, reason in content["skipped"])
         self.history_ = tuple(Record(**record) for record in content["history"])
         calibration = Calibration.of(tensors.pop(CALIBRATION).numpy())
-        self.networks_ = Networks(self.config_, self.rule_.channels, self.rule_.image_size)
+        shape = self.rule_.channels, self.rule_.image_size
+        self.evidence_ = evidence.Evidence(self.config_, *shape)
+        names = [name for name in tensors if name.startswith(EVIDENCE)]
+        self.evidence_.restore({k.removeprefix(EVIDENCE): tensors.pop(k) for k in names})
+        self.networks_ = Networks(self.config_, *shape)
         self.networks_.load_state_dict(tensors)
         self._calibrate(calibration)
 

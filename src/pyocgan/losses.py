@@ -13,9 +13,8 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 def bce(logits: Tensor, label: float) -> Tensor:
     """−log σ(logits) for label 1, −log(1 − σ(logits)) for label 0: (B,) → (B,)."""
-    return F.binary_cross_entropy_with_logits(
-        logits, torch.full_like(logits, label), reduction="none"
-    )
+    labels = torch.full_like(logits, label)
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
 
 
 def adversarial(real: Tensor, fake: Tensor) -> Tensor:

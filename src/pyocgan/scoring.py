@@ -1,4 +1,4 @@
-"""Novelty scores of a trained model: the reconstruction error (section 3.3).
+"""The reconstruction error of a trained model, the paper's novelty score (section 3.3).
 
 A score is a function of one image and the model, never of the batch: everything runs with the
 stored statistics of batch normalisation, and noise at test time is one fixed picture.
@@ -44,13 +44,17 @@ def reconstructions(
             yield x, nets.reconstruct(x)
 
 
-def novelty_scores(
+def pixel_error(x: Tensor, x_hat: Tensor) -> Tensor:
+    """‖x − De(En(x))‖² as the mean over pixels and channels: (B, K, H, W) twice → (B,) float64."""
+    return (x - x_hat).square().double().mean((1, 2, 3))
+
+
+def reconstruction_errors(
     nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> NDArray[np.float64]:
     """Return the mean squared reconstruction error of each image: (N,) float64, in [0, 4]."""
-    scores = [
-        error.double().mean((1, 2, 3)).cpu().numpy() for error in errors(nets, pixels, config)
-    ]
+    batches = reconstructions(nets, pixels, config)
+    scores = [pixel_error(x, x_hat).cpu().numpy() for x, x_hat in batches]
     return np.concatenate(scores) if scores else np.empty(0)
 
 

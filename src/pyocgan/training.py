@@ -23,9 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from . import algorithm, scoring
+from . import algorithm, scoring, turns
 from .config import Config
 from .errors import ModelError, OcganError, UsageError
+from .evidence import Evidence
 from .files import write_bytes
 from .images import to_range
 from .networks import Networks, build
@@ -105,11 +106,16 @@ class Training:
         self.iterations = len(train) // self.batch_size  # the rest waits for another epoch's order
         self.fabric = fabric = open_fabric(device, precision)
         self.precision = str(fabric._precision.precision)
-        seeds = np.random.SeedSequence(seed).generate_state(2)
+        seeds = np.random.SeedSequence(seed).generate_state(3)
         _, height, width, channels = train.shape
         draw = torch.Generator().manual_seed(int(seeds[0]))
         self.nets = build(config, channels, (height, width), draw).to(fabric.device)
         self.optimizers = algorithm.build_optimizers(config, self.nets)
+        self.evidence = Evidence(config, channels, (height, width), seed=int(seeds[2]))
+        self.evidence.to(fabric.device)
+        self.turn_optimizer = None
+        if self.evidence.T is not None:
+            self.turn_optimizer = torch.optim.AdamW(self.evidence.T.parameters())
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(train).to(fabric.device)
         self.best: dict[str, Tensor] = {}
@@ -172,6 +178,7 @@ class Training:
     def save(self, path: Path, identity: str) -> None:
         """Write a checkpoint, atomically. `identity` names data and settings; `load` checks it."""
         tensors = {f"nets/{k}": v for k, v in self.nets.state_dict().items()}
+        tensors |= {f"evidence/{k}": v for k, v in self.evidence.state_dict().items()}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
         tensors |= {f"sums/{k}": v for k, v in self._sums.items()}
         tensors |= {"generator": self.generator.get_state()} | self._optimizer_tensors()
@@ -209,6 +216,7 @@ class Training:
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.nets.load_state_dict(_under("nets/", tensors))
+        self.evidence.restore(_under("evidence/", tensors))
         self.best = _under("best/", tensors)
         self._sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
         self.generator.set_state(tensors["generator"])
@@ -237,8 +245,18 @@ class Training:
                 generator=self.generator,
                 mining=self._mining,
             )
+            if self.evidence.T is not None:
+                losses["turns"] = self._update_turns(self.evidence.T, x)
         for name, loss in losses.items():  # on the device: no wait for it at every iteration
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
+
+    def _update_turns(self, T: torch.nn.Module, x: Tensor) -> Tensor:
+        assert self.turn_optimizer is not None
+        done = (self._state.epoch + self._state.iteration / self.iterations) / self.config.epochs
+        for group in self.turn_optimizer.param_groups:
+            group["lr"] = turns.learning_rate(done, self.config.turn_learning_rate)
+        T.train()
+        return turns.update(T, self.turn_optimizer, x[: self.config.turn_images], self.generator)
 
     @property
     def _mining(self) -> bool:
@@ -246,7 +264,7 @@ class Training:
 
     def _end_epoch(self) -> Record:
         state, started = self._state, time.perf_counter()
-        error = float(scoring.novelty_scores(self.nets, self.validation, self.config).mean())
+        error = float(scoring.reconstruction_errors(self.nets, self.validation, self.config).mean())
         if not math.isfinite(error):
             raise OcganError(
                 f"training diverged in epoch {state.epoch + 1}: the validation error is {error}; "
@@ -272,7 +290,8 @@ class Training:
         return Progress(*done, record, tuple(history))
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {name: o for name, o in vars(self.optimizers).items() if o is not None}
+        all_of_them = vars(self.optimizers) | {"turns": self.turn_optimizer}
+        return {name: o for name, o in all_of_them.items() if o is not None}
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         return {

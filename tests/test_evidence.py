@@ -1,0 +1,194 @@
+"""The scores beside the paper's: gradients, neighbours, turns, and their sum."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pyocgan import NoveltyDetector, baselines, evidence, scoring, turns
+from pyocgan.config import resolve
+from pyocgan.errors import UsageError
+from pyocgan.gradients import oriented_gradients
+from pyocgan.images import to_range
+
+ALL = ("error", "gradients", "neighbours", "turns")
+TINY = {
+    **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
+    **{"epochs": 2, "batch_size": 16},
+}
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def summed(eights):
+    return NoveltyDetector("default", settings={**TINY, "scores": ALL}, fpr=0.1).fit(eights)
+
+
+def each_score(summed, X):
+    X = X if X.ndim == 4 else X[..., None]
+    with torch.no_grad():
+        return evidence._all_scores(summed.evidence_, summed.networks_, X, summed.config_)
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28, 1), (3, 32, 32, 3), (2, 11, 17, 3), (2, 8, 8, 1)])
+def test_gradients_are_those_of_the_baseline(shape):
+    X = pixels(*shape)
+    n, h, w, k = shape
+    expected = baselines.oriented_gradients(X).reshape(n, h // 2, w // 2, 4, k)
+    ours = oriented_gradients(to_range(torch.from_numpy(X))).view(n, 4, k, h // 2, w // 2)
+    # The baseline lists right, left, down, up within its last axis, as maps of K channels each.
+    np.testing.assert_allclose(ours.permute(0, 3, 4, 1, 2).numpy(), expected, atol=1e-6)
+
+
+def test_gradients_of_large_images_stay_small_and_forget_contrast():
+    x = to_range(torch.from_numpy(pixels(2, 128, 100, 3)))
+    features = oriented_gradients(x)
+    assert features.shape == (2, 4 * 3 * 16 * 14)
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(oriented_gradients(0.3 * x + 0.2), features)
+
+
+def test_gradients_of_an_even_image_are_zero():
+    assert oriented_gradients(torch.ones(1, 1, 9, 9)).abs().max() == 0
+
+
+def test_views_are_the_eight_positions_of_a_square():
+    x = torch.arange(9.0).view(1, 1, 3, 3)
+    seen = turns.views(x)
+    assert seen.shape == (8, 1, 1, 3, 3)
+    assert len({tuple(view.flatten().tolist()) for view in seen}) == 8
+    torch.testing.assert_close(seen[0], x)
+
+
+def test_views_of_an_oblong_keep_its_shape():
+    seen = turns.views(torch.arange(40.0).view(2, 1, 4, 5))
+    assert seen.shape == (4, 2, 1, 4, 5)
+    assert len({tuple(view.flatten().tolist()) for view in seen}) == 4
+    assert turns.TurnClassifier(1, (4, 5), 2)(seen[0]).shape == (2, 4)
+
+
+def test_turn_loss_of_a_network_that_knows_nothing_is_chance():
+    class Ignorant(torch.nn.Module):
+        def forward(self, x):
+            return torch.zeros(len(x), 8)
+
+    loss = turns.l_turns(Ignorant(), torch.rand(5, 1, 8, 8))
+    torch.testing.assert_close(loss, torch.full((5,), 8 * np.log(8), dtype=torch.float32))
+
+
+def test_moved_images_are_near_and_drawn_by_the_generator():
+    x = to_range(torch.from_numpy(pixels(4, 16, 16, 1))).cumsum(2).cumsum(3) / 100
+    one, same = (turns.moved(x, torch.Generator().manual_seed(3)) for _ in range(2))
+    other = turns.moved(x, torch.Generator().manual_seed(4))
+    torch.testing.assert_close(one, same)
+    assert not torch.allclose(one, other)
+    assert one.shape == x.shape
+    assert (one - x).abs().mean() < (x - x.flip(3)).abs().mean()
+
+
+def test_turn_learning_rate_rises_and_ends_at_zero():
+    rates = [turns.learning_rate(done, 1.0) for done in np.linspace(0, 1, 101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0)
+
+
+def test_each_score_against_an_independent_computation(summed, eights):
+    X = eights[:7, :, :, None]
+    scores = each_score(summed, X).numpy()
+    phi = baselines.oriented_gradients
+    knn = summed.evidence_.neighbours.float().numpy()
+    ((_, x_hat),) = scoring.reconstructions(summed.networks_, X, summed.config_)
+    x_hat = (x_hat.permute(0, 2, 3, 1).double().numpy() + 1) * 127.5
+    errors = np.square((X - x_hat) / 127.5).mean((1, 2, 3))
+    np.testing.assert_allclose(scores[:, 0], errors, rtol=1e-4)
+    np.testing.assert_allclose(scores[:, 1], 1 - (phi(X) * phi(x_hat)).sum(1), rtol=1e-3)
+    ours = oriented_gradients(to_range(torch.from_numpy(X))).numpy()
+    distances = np.linalg.norm(ours[:, None] - knn, axis=2)
+    np.testing.assert_allclose(scores[:, 2], np.sort(distances)[:, :5].mean(1), atol=2e-3)
+    assert (scores[:, 3] >= turns.SMALLEST).all()
+
+
+def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
+    prepared = summed._prepare(eights)
+    logs = each_score(summed, prepared.validation).log()
+    torch.testing.assert_close(summed.evidence_.mean, logs.mean(0))
+    torch.testing.assert_close(summed.evidence_.std, logs.std(0, correction=0))
+    expected = ((logs - logs.mean(0)) / logs.std(0, correction=0)).sum(1).numpy()
+    order = summed._scores(prepared.validation)
+    np.testing.assert_allclose(order, expected, rtol=1e-9)
+
+
+def test_neighbours_are_training_images_alone(summed, eights):
+    prepared = summed._prepare(eights)
+    assert len(summed.evidence_.neighbours) == summed.split_.train
+    distances = each_score(summed, prepared.train)[:, 2]
+    assert distances.min() < each_score(summed, prepared.calibration)[:, 2].min()
+
+
+def test_a_score_does_not_depend_on_its_batch(summed, eights):
+    scores = summed.novelty_scores(eights)
+    alone = [summed.novelty_scores(eights[i : i + 1])[0] for i in range(0, len(eights), 9)]
+    np.testing.assert_allclose(alone, scores[::9], rtol=1e-3, atol=1e-3)
+
+
+def test_saved_and_loaded_scores_are_the_same(summed, eights, tmp_path):
+    summed.save(tmp_path / "model")
+    again = NoveltyDetector.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.novelty_scores(eights), summed.novelty_scores(eights))
+    np.testing.assert_array_equal(again.p_values(eights), summed.p_values(eights))
+
+
+def test_a_resumed_training_is_the_uninterrupted_one(eights, tmp_path):
+    chosen = {"settings": {**TINY, "scores": ALL, "epochs": 3}, "fpr": 0.1}
+    whole = NoveltyDetector("default", **chosen).fit(eights)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    stopped = NoveltyDetector("default", **chosen).iter_fit(eights, checkpoint=checkpoint)
+    for _ in range(9):  # in the second epoch
+        next(stopped)
+    stopped.close()
+    resumed = NoveltyDetector("default", **chosen)
+    for _ in resumed.iter_fit(eights, checkpoint=checkpoint):
+        pass
+    np.testing.assert_array_equal(resumed.novelty_scores(eights), whole.novelty_scores(eights))
+    assert [r.losses for r in resumed.history_] == [r.losses for r in whole.history_]
+    assert "turns" in whole.history_[0].losses
+
+
+def test_the_paper_scores_by_the_reconstruction_error_alone(eights):
+    detector = NoveltyDetector("paper", settings={**TINY, "stage": "ae"}, fpr=0.1).fit(eights)
+    assert detector.evidence_.T is None
+    assert detector.evidence_.neighbours.numel() == 0
+    errors = np.square((eights - detector.reconstruct(eights)[..., 0].astype(float)) / 127.5)
+    np.testing.assert_allclose(detector.novelty_scores(eights), errors.mean((1, 2)), rtol=0.05)
+
+
+def test_it_finds_other_digits(eights, others):
+    chosen = {**TINY, "epochs": 5, "scores": ("gradients", "neighbours")}
+    found = NoveltyDetector("default", settings=chosen, fpr=0.1).fit(eights[:90])
+    X = np.concatenate([eights[90:], others])
+    truth = np.r_[np.zeros(30), np.ones(len(others))]
+    assert roc_auc_score(truth, found.novelty_scores(X)) > 0.9
+
+
+@pytest.mark.parametrize("scores", [(), ("error", "error"), ("colour",), "colour", "error,error"])
+def test_scores_that_do_not_exist_or_repeat(scores):
+    with pytest.raises(UsageError, match=r"scores = .* must"):
+        resolve("paper", {"scores": scores})
+
+
+def test_scores_can_be_spelled_as_text():
+    assert resolve("paper", {"scores": "gradients, neighbours"}).scores == (
+        "gradients",
+        "neighbours",
+    )
+
+
+def test_default_asks_which_way_up_of_colour_images_alone():
+    assert "turns" not in resolve("default", {}).scores
+    assert "turns" in resolve("default", {}, channels=3).scores
+    assert resolve("paper", {}, channels=3).scores == ("error",)
+    assert resolve("default", {"scores": "error"}, channels=3).scores == ("error",)
