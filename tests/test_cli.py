@@ -76,7 +76,7 @@ def test_train_prints_one_line_and_leaves_a_run_folder(command, tmp_path):
     assert [vars(record) for record in loaded.history_] == log
     settings = yaml.safe_load((tmp_path / "model" / "config.yaml").read_text())
     assert settings == loaded.config_.to_dict()
-    assert settings.items() >= TINY.items()
+    assert all(settings[name] == value for name, value in TINY.items() if name != "scores")
 
 
 def test_a_run_folders_config_gives_the_same_model(command, trained, tmp_path):
@@ -110,8 +110,10 @@ def test_flags_over_environment_over_file(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stage", ["ae", "+latent", "+visual", "+mining"])
 def test_stages_and_json(command, tmp_path, stage):
-    flags = ("--json", "--quiet", f"--stage={stage}", "--out", tmp_path / "m")
-    code, out, _ = command(*TRAIN, *flags)
+    flags = ("--json", "--quiet", "--out", tmp_path / "m")
+    code, out, _ = command(
+        *(f"--stage={stage}" if "--stage" in str(f) else f for f in TRAIN), *flags
+    )
     assert code == 0
     summary = json.loads(out)
     assert summary["stage"] == stage

@@ -32,8 +32,6 @@ from .errors import UsageError, unknown
 
 Kind = Literal["ocgan", "baseline", "pyod"]
 
-STAGE_NAMES = {"ae": "ae", "+latent": "latent", "+visual": "visual", "+mining": ""}
-
 # A table asks for scores, not for verdicts: no image is held out because of the false-alarm rate,
 # only the config's calibration_fraction.
 FPR = 0.5
@@ -100,7 +98,8 @@ def ocgan(
         As in `NoveltyDetector`.
     """
     config = replace(resolve(preset, settings, channels=rule.channels), **rule.to_dict())
-    stage = "" if config.stage == "+mining" else f", stage {config.stage}"
+    its_own = resolve(preset, {}).stage
+    stage = "" if config.stage == its_own else f", stage {config.stage}"
     return Method(
         ocgan_name(preset, settings, rule),
         f"OCGAN ({preset}{stage})",
@@ -125,7 +124,8 @@ def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str
         if value != plain[key] and key not in ("stage", "image_size", "channels")
     }
     parts = [f"{key}{_word(value)}" for key, value in changed.items()]
-    return "-".join(filter(None, [preset, STAGE_NAMES[wanted["stage"]], *parts]))
+    stage = wanted["stage"].strip("+") if wanted["stage"] != plain["stage"] else ""
+    return "-".join(filter(None, [preset, stage, *parts]))
 
 
 def other_method(key: str) -> Method:
