@@ -30,7 +30,7 @@ from .training import DEVICES, Progress, Record, Training
 ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
 
 CALIBRATION = "calibration/scores"  # among the tensors of a saved model
-READ_AT_ONCE = 1024  # images of a folder held in memory while scoring
+READ_AT_ONCE = scoring.BATCH_SIZE  # images of a folder; the next ones are decoded meanwhile
 
 
 class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -184,7 +184,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _finish(self, prepared: _Prepared, training: Training) -> None:
-        self.networks_ = training.best_networks()
+        self._keep(training.best_networks())
         self.history_ = training.progress().history
         self.best_epoch_, self.seconds_ = training.best_epoch, training.seconds
         scores = scoring.novelty_scores(self.networks_, prepared.calibration, self.config_)
@@ -326,9 +326,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.skipped_ = tuple((name, reason) for name, reason in content["skipped"])
         self.history_ = tuple(Record(**record) for record in content["history"])
         calibration = Calibration.of(tensors.pop(CALIBRATION).numpy())
-        self.networks_ = Networks(self.config_, self.rule_.channels, self.rule_.image_size)
-        self.networks_.load_state_dict(tensors)
+        networks = Networks(self.config_, self.rule_.channels, self.rule_.image_size)
+        networks.load_state_dict(tensors)
+        self._keep(networks)
         self._calibrate(calibration)
+
+    def _keep(self, networks: Networks) -> None:
+        # Channels last, trained or loaded, so that both give the same bits; faster than NCHW too.
+        last = torch.channels_last
+        self.networks_ = networks.to(memory_format=last)  # type: ignore[call-overload]
 
     def calibrated(self) -> Calibration:
         """Return `calibration_`, or raise scikit-learn's NotFittedError."""
