@@ -39,6 +39,8 @@ QUICK = {
     "latent_size": 4,
     "batch_size": 8,
 }
+SECTIONS = ("training", "scoring", "memory", "growth")
+RATIOS = ("train-step-ratio", "score-ratio")
 OURS = "ours, float32"
 
 
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
     parser.add_argument("--quick", action="store_true", help="tiny networks: does it run at all?")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args(arguments)
     scale = Scale(device=options.device)
@@ -55,13 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.perf_counter()
     device = resolve_device(options.device)
     figures: dict[str, Any] = {"about": _about(device)}
-    figures |= _training(scale, device)
-    figures |= _scoring(scale, device)
-    figures |= _memory(scale, ("ours",) if options.quick else ("ours", *YARDSTICKS, "scoring"))
-    figures |= _growth(scale, device, quick=options.quick)
+    if "training" in options.only:
+        figures |= _training(scale, device)
+    if "scoring" in options.only:
+        figures |= _scoring(scale, device)
+    if "memory" in options.only:
+        figures |= _memory(scale, ("ours",) if options.quick else ("ours", *YARDSTICKS, "scoring"))
+    if "growth" in options.only:
+        figures |= _growth(scale, device, quick=options.quick)
     figures["seconds"] = round(time.perf_counter() - began, 1)
     print(f"\nmeasured in {figures['seconds']:.0f} s")
-    for name in ("train-step-ratio", "score-ratio"):
+    for name in filter(figures.__contains__, RATIOS):
         print(f"{name} {figures[name]:.3f}")
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ class Scale:
     image_size: int = 32
     channels: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)  # that differ from preset paper
-    budget: float = 60.0  # seconds for the longest comparison
+    budget: float = 40.0  # seconds for the longest comparison
     scored: int = 1024  # images
 
     def config(self) -> Config:
