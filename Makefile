@@ -1,14 +1,17 @@
-# make demo: set up and run the main job. make test: set up and check everything.
+# make demo: set up and run the main job. make test: set up and check everything. make bench: timings.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types tests docs clean
+.PHONY: demo test bench lint types tests docs clean
 
 demo: .venv/ready
 	$(BIN)/ocgan demo --out demo
 
 test: lint types tests
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 lint: .venv/ready
 	$(BIN)/ruff check

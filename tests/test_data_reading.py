@@ -3,6 +3,8 @@
 import pickle
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -23,7 +25,10 @@ from pyocgan.data import (
     open_source,
     read,
     read_batches,
+    reading,
 )
+from pyocgan.data.source import make_source
+from pyocgan.data.stores import Files
 from pyocgan.errors import InputError
 
 RULE = ImageRule((12, 16), 3)
@@ -108,6 +113,82 @@ def test_batches_are_read_when_asked_for(mixed):
     assert len(next(batches)) == 2
     with pytest.raises(UnreadableImage, match=r"a/0\.png"):
         next(batches)
+
+
+class Watched(Files):
+    """Files that note which threads open which of them."""
+
+    def __init__(self, paths):
+        super().__init__(paths)
+        self.opened = []
+
+    def open(self, index):
+        self.opened.append((index, threading.current_thread()))
+        return super().open(index)
+
+
+def watched(folder, count):
+    names = [f"{number}.png" for number in range(count)]
+    write_tree(folder, names)
+    return make_source(Watched([folder / name for name in names]), names, None, "folder of")
+
+
+def settled(opened):
+    """The images opened so far, once no thread opens more."""
+    before = None
+    while before != len(opened):
+        before = len(opened)
+        time.sleep(0.2)
+    return sorted(index for index, _ in opened)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_next_batches_are_decoded_meanwhile_and_no_more(tmp_path, monkeypatch, threads):
+    monkeypatch.setattr(reading, "DECODERS", threads)
+    source = watched(tmp_path, 20)
+    batches = read_batches(source, RULE, 2)
+    assert source.store.opened == []
+    for number in range(3):
+        assert next(batches).names == source.names[2 * number : 2 * number + 2]
+        assert settled(source.store.opened) == list(range(2 * (number + threads + 1)))
+    batches.close()
+    assert {thread for _, thread in source.store.opened}.isdisjoint(threading.enumerate())
+
+
+def test_a_closed_reader_reads_no_further(tmp_path):
+    source = watched(tmp_path, 30)
+    batches = read_batches(source, RULE, 1)
+    next(batches)
+    batches.close()
+    assert len(settled(source.store.opened)) <= 2 + reading.DECODERS
+    assert not any(thread.is_alive() for _, thread in source.store.opened)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_errors_come_in_their_place_whichever_thread_is_first(mixed, monkeypatch, threads):
+    monkeypatch.setattr(reading, "DECODERS", threads)
+    batches = read_batches(open_source(mixed).subset([1, 2, 0, 5]), RULE, 1)
+    assert [next(batches).names, next(batches).names] == [("a/1.png",), ("a/2.png",)]
+    with pytest.raises(UnreadableImage, match=r"a/0\.png .*empty.*; --skip-unreadable"):
+        next(batches)
+
+
+def test_zip_files_can_be_read_by_several_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "DECODERS", 4)
+    tree = write_tree(tmp_path / "tree", [f"{number}.png" for number in range(60)])
+    expected = read(open_source(tree), RULE).pixels
+    batches = read_batches(open_source(zip_tree(tree, tmp_path / "tree.zip")), RULE, 3)
+    np.testing.assert_array_equal(np.concatenate([batch.pixels for batch in batches]), expected)
+
+
+def test_arrays_are_taken_as_single_images_are():
+    X = np.random.default_rng(0).integers(0, 256, (7, 9, 8), dtype=np.uint8)
+    source = open_source(X).subset([4, 2, 6])
+    for rule in (ImageRule((9, 8), 1), ImageRule((9, 8), 3), ImageRule((12, 16), 1)):
+        expected = [rule.apply(source.image(index)) for index in range(3)]
+        seen = []
+        np.testing.assert_array_equal(read(source, rule, progress=seen.append).pixels, expected)
+        assert seen == [1, 2, 3]
 
 
 def test_mixed_sizes_and_modes_become_one_array(tmp_path):

@@ -31,7 +31,7 @@ ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
 
 CALIBRATION = "calibration/scores"  # among the tensors of a saved model
 EVIDENCE = "evidence/"
-READ_AT_ONCE = 1024  # images of a folder held in memory while scoring
+READ_AT_ONCE = scoring.BATCH_SIZE  # images of a folder; the next ones are decoded meanwhile
 
 
 class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -187,7 +187,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _finish(self, prepared: _Prepared, training: Training) -> None:
-        self.networks_ = training.best_networks()
+        self._keep(training.best_networks())
         self.history_ = training.progress().history
         self.best_epoch_, self.seconds_ = training.best_epoch, training.seconds
         self.evidence_ = training.evidence
@@ -344,9 +344,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.evidence_ = evidence.Evidence(self.config_, *shape)
         names = [name for name in tensors if name.startswith(EVIDENCE)]
         self.evidence_.restore({k.removeprefix(EVIDENCE): tensors.pop(k) for k in names})
-        self.networks_ = Networks(self.config_, *shape)
-        self.networks_.load_state_dict(tensors)
+        networks = Networks(self.config_, *shape)
+        networks.load_state_dict(tensors)
+        self._keep(networks)
         self._calibrate(calibration)
+
+    def _keep(self, networks: Networks) -> None:
+        # Channels last, trained or loaded, so that both give the same bits; faster than NCHW too.
+        last = torch.channels_last
+        self.networks_ = networks.to(memory_format=last)  # type: ignore[call-overload]
 
     def calibrated(self) -> Calibration:
         """Return `calibration_`, or raise scikit-learn's NotFittedError."""

@@ -172,14 +172,15 @@ def _of_bearable_size(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged file into a short reason; keep its warnings in."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except UnreadableImage:
-            raise
-        except Exception as error:  # damaged bytes make decoders raise almost anything
-            raise unreadable(_reason(error)) from error
+    # For good, and Pillow's alone: warnings.catch_warnings is not safe where threads decode. It
+    # could put back the filters of another thread, and so silence the whole process.
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        yield
+    except UnreadableImage:
+        raise
+    except Exception as error:  # damaged bytes make decoders raise almost anything
+        raise unreadable(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

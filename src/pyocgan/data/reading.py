@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -13,6 +18,10 @@ from ..errors import InputError
 from .decode import UnreadableImage, naming
 from .rule import ImageRule
 from .source import Source, count_text
+from .stores import Pixels
+
+# Threads that decode while the caller works: half of the cores, for the caller wants some too.
+DECODERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,20 +92,43 @@ def read(
 def read_batches(
     source: Source, rule: ImageRule, batch_size: int, *, skip_unreadable: bool = False
 ) -> Iterator[Images]:
-    """Read `batch_size` images of a source at a time, in order: memory for one batch only.
+    """Read `batch_size` images of a source at a time, in order.
 
+    While the caller works on one batch, threads decode the next: memory for `DECODERS` + 2 batches.
     Unreadable images make a batch smaller, down to 0 images, and stand in its `Images.skipped`.
     Parameters and errors are those of `read`; that none can be read is found out at the end.
     """
+    starts = range(0, len(source), batch_size)
+    batches_of_rows = (range(len(source))[start : start + batch_size] for start in starts)
+    jobs = (partial(_read_rows, source, rule, rows, skip_unreadable) for rows in batches_of_rows)
     done = 0
     skipped: tuple[tuple[str, str], ...] = ()
-    for start in range(0, len(source), batch_size):
-        rows = range(start, min(start + batch_size, len(source)))
-        batch = _read_rows(source, rule, rows, skip_unreadable)
-        done += len(batch)
-        skipped = skipped or batch.skipped[:1]
-        yield batch
+    in_memory = isinstance(source.store, Pixels)  # nothing to decode, nothing to gain
+    with closing((job() for job in jobs) if in_memory else _run_ahead(jobs, DECODERS)) as batches:
+        for batch in batches:
+            done += len(batch)
+            skipped = skipped or batch.skipped[:1]
+            yield batch
     _require_some(source, done, skipped)
+
+
+def _run_ahead(jobs: Iterable[Callable[[], Images]], threads: int) -> Generator[Images, None, None]:
+    """Yield what the jobs return, in order, while threads do the next ones, `threads` of them.
+
+    An error of a job is raised where its result would have come. Closing the generator drops the
+    jobs that wait and waits for those at work.
+    """
+    ahead: deque[Future[Images]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        for job in jobs:
+            ahead.append(pool.submit(job))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _read_rows(
@@ -106,6 +138,8 @@ def _read_rows(
     skip_unreadable: bool,
     progress: Callable[[int], None] | None = None,
 ) -> Images:
+    if isinstance(source.store, Pixels):
+        return _taken(source, source.store, rule, rows, progress)
     pixels = np.empty((len(rows), *rule.shape), np.uint8)
     kept: list[int] = []
     skipped: list[tuple[str, str]] = []
@@ -119,9 +153,33 @@ def _read_rows(
             skipped.append((error.name, error.reason))
         if progress is not None:
             progress(done)
-    names = tuple(source.names[row] for row in kept)
-    labels = None if source.labels is None else source.labels[kept]
-    return Images(pixels[: len(kept)], names, labels, tuple(skipped))
+    return _images(source, pixels[: len(kept)], kept, skipped)
+
+
+def _taken(
+    source: Source,
+    store: Pixels,
+    rule: ImageRule,
+    rows: Sequence[int],
+    progress: Callable[[int], None] | None,
+) -> Images:
+    """Images that lie in one array: taken together, for none of them can be unreadable."""
+    pixels = rule.apply_array(store.pixels[source.rows[rows]])
+    if progress is not None:
+        for done in range(1, len(rows) + 1):
+            progress(done)
+    return _images(source, pixels, rows, ())
+
+
+def _images(
+    source: Source,
+    pixels: NDArray[np.uint8],
+    rows: Sequence[int],
+    skipped: Sequence[tuple[str, str]],
+) -> Images:
+    names = tuple(source.names[row] for row in rows)
+    labels = None if source.labels is None else source.labels[rows]
+    return Images(pixels, names, labels, tuple(skipped))
 
 
 def _read_one(source: Source, row: int, rule: ImageRule) -> NDArray[np.uint8]:

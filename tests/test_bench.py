@@ -1,0 +1,83 @@
+"""The timings: the yardsticks are the same algorithm, and `make bench` runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.bench import QUICK
+from benchmarks.parts import ADAM, PARTS, parts_of_a_step
+from benchmarks.timing import Timings, alternate
+from benchmarks.work import YARDSTICKS, Scale, training
+from pyocgan import algorithm
+from pyocgan.images import to_range
+from pyocgan.networks import build
+
+ROOT = Path(__file__).parent.parent
+TINY = Scale("cpu", image_size=16, settings=QUICK, budget=0.0)
+
+
+def losses(iterate, mining=True):
+    """The losses of three iterations from one start, the same for every `iterate`."""
+    config = TINY.config()
+    nets = build(config, 1, (16, 16), torch.Generator().manual_seed(0)).train()
+    optimizers = algorithm.build_optimizers(config, nets)
+    draws = torch.Generator().manual_seed(1)
+    x = to_range(torch.from_numpy(TINY.images(32)))
+    options = {"generator": draws, "mining": mining}
+    return [iterate(nets, optimizers, x, config, **options) for _ in range(3)]
+
+
+@pytest.mark.parametrize("name", YARDSTICKS)
+def test_a_yardstick_is_the_same_algorithm(name):
+    expected = losses(algorithm.iterate)
+    for ours, theirs in zip(expected, losses(YARDSTICKS[name]), strict=True):
+        assert ours.keys() == theirs.keys()
+        for loss, value in ours.items():
+            torch.testing.assert_close(theirs[loss], value, rtol=1e-3, atol=1e-4, msg=loss)
+
+
+def test_that_comparison_sees_mining():
+    with_it, without = losses(algorithm.iterate), losses(algorithm.iterate, mining=False)
+    difference = with_it[-1]["fool_visual"] - without[-1]["fool_visual"]
+    assert abs(difference) > 1e-3
+
+
+def test_cases_take_turns_and_ratios_are_of_one_round():
+    called = []
+    cases = {name: (lambda name=name: called.append(name)) for name in "ab"}
+    timings = alternate(cases, torch.device("cpu"), budget=0, rounds=(2, 9))
+    assert called == ["a", "b", "a", "b", "b", "a"]
+    assert {name: len(seconds) for name, seconds in timings.seconds.items()} == {"a": 2, "b": 2}
+    known = Timings({"slow": [2.0, 30.0, 4.0], "fast": [1.0, 10.0, 2.0]})
+    assert (known.median("slow"), known.ratio("slow", to="fast")) == (4.0, 2.0)
+
+
+def test_every_part_of_a_step_is_seen():
+    seconds = parts_of_a_step(training(TINY, iterations=5), 3)
+    assert list(seconds) == [*PARTS, ADAM]
+    assert min(seconds.values()) > 0
+    assert seconds["mining"] > seconds[PARTS[0]]
+
+
+def test_bench_prints_two_lines_for_programs(tmp_path):
+    file = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.bench", "--quick", "--json", file],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    last = [line.split() for line in done.stdout.splitlines()[-2:]]
+    assert [name for name, _ in last] == ["train-step-ratio", "score-ratio"]
+    for name, value in last:
+        assert float(value) > 0
+        assert float(value) == pytest.approx(figures[name], abs=0.001)
+    assert {"machine", "torch", "threads", "commit", "created"} <= figures["about"].keys()
