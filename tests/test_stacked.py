@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY
+from conftest import TINY, tiny
 from pyocgan import algorithm, scoring, training
 from pyocgan.config import STAGES, resolve
+from pyocgan.detector import fit_together
 from pyocgan.errors import OcganError
 from pyocgan.folding import fold
 from pyocgan.frozen import frozen_statistics, frozen_weights
@@ -260,3 +261,38 @@ def test_a_layer_that_is_not_known_is_refused(apart):
         one.En.code = torch.nn.PReLU()
     with pytest.raises(TypeError, match=r"En\.code is a PReLU"):
         fold(apart)
+
+
+# ---- detectors -----------------------------------------------------------------------------------
+
+
+def test_detectors_fitted_together_are_those_fitted_alone(double, digits, tmp_path):
+    images, labels = digits
+    classes = [images[labels == name] for name in (1, 5, 8)]
+    paths = [tmp_path / f"{n}.checkpoint" for n in range(3)]
+
+    def detectors():
+        return [tiny(settings={"epochs": 3}, random_state=seed) for seed in (0, 1, 1)]
+
+    together = detectors()
+    begun = together[1].iter_fit(classes[1], checkpoint=paths[1])
+    next(begun), next(begun)
+    begun.close()  # this one comes from its own checkpoint
+    together = detectors()
+    assert fit_together(together, classes, checkpoints=paths) == [None, None, None]
+    for one, other, X in zip(together, detectors(), classes, strict=True):
+        other.fit(X)
+        assert (one.best_epoch_, one.split_) == (other.best_epoch_, other.split_)
+        assert one.fingerprint_ == other.fingerprint_
+        assert one.threshold_ == pytest.approx(other.threshold_, rel=1e-6)
+        np.testing.assert_allclose(one.novelty_scores(X), other.novelty_scores(X), rtol=1e-6)
+    assert len({one.seconds_ for one in together}) == 1
+
+
+def test_a_detector_that_cannot_be_fitted_does_not_stop_the_others(eights, tmp_path):
+    paths = [tmp_path / "0", tmp_path / "1"]
+    both = [tiny(settings={"epochs": 1}), tiny(settings={"epochs": 1})]
+    errors = fit_together(both, [eights[:3], eights], checkpoints=paths)
+    assert isinstance(errors[0], OcganError)
+    assert errors[1] is None
+    assert np.isfinite(both[1].novelty_scores(eights)).all()
