@@ -199,6 +199,49 @@ def test_results_do_not_depend_on_the_number_of_jobs(tmp_path):
         assert first["data"] == second["data"]
 
 
+def test_results_of_a_stack_are_those_of_one_by_one(tmp_path):
+    """To rounding: one epoch, so that it stays small. The classes differ in size."""
+    chosen = {"classes": "1,5,8", "method": "ocgan,knn"}
+    flags = [*TINY, "--epochs=1", "--seeds=0,1", "-q"]
+    assert benchmark(tmp_path / "one", *flags, **chosen) == 0
+    for jobs in ("1", "2"):
+        assert benchmark(tmp_path / jobs, *flags, "--stack=4", f"--jobs={jobs}", **chosen) == 0
+        one, other = results(tmp_path / "one"), results(tmp_path / jobs)
+        together = [r.pop("fitted_together", 1) for r in other.values()]
+        assert sorted(together) == [1, 1, 1, 2, 2, 4, 4, 4, 4]
+        assert len(one) == len(other) == 3 * 2 + 3
+        for (path, first), (twin, second) in zip(one.items(), other.items(), strict=True):
+            assert first.keys() == second.keys()
+            same = ("method", "config", "data", "class", "seed", "n_train", "n_test")
+            assert [first[key] for key in same] == [second[key] for key in same]
+            scores = [read_scores(p)["score"] for p in (path, twin)]
+            np.testing.assert_allclose(*scores, rtol=1e-3)
+            assert first["auroc"] == pytest.approx(second["auroc"], abs=2e-3)
+    assert not [*tmp_path.rglob("*.checkpoint"), *tmp_path.rglob("*.claim*")]
+
+
+def test_one_cell_of_a_stack_that_fails_does_not_stop_the_others(tmp_path, pools, monkeypatch):
+    from pyocgan.detector import NoveltyDetector
+
+    settings = {"epochs": 1, "autoencoder_width": 4, "classifier_width": 4, "batch_size": 32}
+    tiny = ocgan("fast", settings, pools[2].rule, device="cpu")
+    cells = cells_of(pools[2], tiny, classes=["0", "3", "8"], seeds=(0, 1))
+    prepare = NoveltyDetector._prepare
+
+    def fail(detector, X):
+        if X.sum() == cells[0].trial.train_pixels.sum() and detector.random_state == 1:
+            raise InputError("no good")
+        return prepare(detector, X)
+
+    monkeypatch.setattr(NoveltyDetector, "_prepare", fail)
+    with claims.claimed(cells[4].path(tmp_path)):
+        outcomes = list(run_cells(cells, tmp_path, ABOUT, stack=10))
+    assert [outcome.cell for outcome in outcomes] == cells
+    assert [o.error for o in outcomes] == [None, "no good", None, None, None, None]
+    assert [o.result is None for o in outcomes] == [False, True, False, False, True, False]
+    assert len(results(tmp_path)) == 4
+
+
 def test_a_cut_cell_is_the_same_cell(pools):
     for protocol in (1, 2):
         (cell,) = cells_of(pools[protocol], method(make_spy), classes=["3"])

@@ -19,10 +19,11 @@ LAYERS = """
     data files figures images gradients turns calibration evaluation baselines
     config report model_folder
     losses networks run_folder tasks
-    frozen
+    frozen folding
     mining scoring
     algorithm evidence
     training
+    stacked
     detector
     methods demo
     benchmark

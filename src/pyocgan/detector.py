@@ -22,9 +22,10 @@ from . import evidence, model_folder, scoring
 from .calibration import Calibration, Split, check_fpr, split_counts
 from .config import Config, check_settings, resolve
 from .data import ImageRule, Images, Source, infer_rule, open_source, read, read_batches
-from .errors import UsageError
+from .errors import OcganError, UsageError
 from .images import to_pixels
 from .networks import Networks
+from .stacked import StackedTraining
 from .training import DEVICES, Progress, Record, Training
 
 ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
@@ -130,6 +131,17 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         With `checkpoint`, a file, training goes on from there if it exists, and is saved there
         every `checkpoint_seconds` and when the generator is closed.
         """
+        prepared, training = self._begin(X, checkpoint)
+        yield training.progress()
+        if checkpoint is None:
+            yield from training.run()
+        else:
+            identity = self._identity(prepared, training)
+            yield from training.run_with_checkpoints(checkpoint, identity, checkpoint_seconds)
+        self._finish(prepared, training)
+
+    def _begin(self, X: ImageSource, checkpoint: Path | None) -> tuple[_Prepared, Training]:
+        """Settle all that comes before training, and where it goes on."""
         prepared = self._prepare(X)
         self.__dict__.pop("calibration_", None)  # fitted again only when it ends well
         self.config_, self.rule_, self.split_ = prepared.config, prepared.rule, prepared.split
@@ -144,16 +156,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             device=self.device,
             precision=self.precision,
         )
-        if checkpoint is None:
-            yield training.progress()
-            yield from training.run()
-        else:
-            identity = self._identity(prepared, training)
-            if checkpoint.exists():
-                training.load(checkpoint, identity)
-            yield training.progress()
-            yield from training.run_with_checkpoints(checkpoint, identity, checkpoint_seconds)
-        self._finish(prepared, training)
+        if checkpoint is not None and checkpoint.exists():
+            training.load(checkpoint, self._identity(prepared, training))
+        return prepared, training
 
     def _prepare(self, X: ImageSource) -> _Prepared:
         """Read the images, settle what is "auto", and share the images out."""
@@ -367,6 +372,51 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "calibration_")
+
+
+def fit_together(
+    detectors: Sequence[NoveltyDetector],
+    images: Sequence[ImageSource],
+    *,
+    checkpoints: Sequence[Path],
+    checkpoint_seconds: float = 30.0,
+) -> list[OcganError | None]:
+    """Fit detectors, each on images of its own, training all as one program.
+
+    Each becomes what `fit` makes of it, to rounding. `seconds_` is an equal share of the time.
+
+    Parameters
+    ----------
+    detectors
+        On one device.
+    images
+        Of each detector, as for `fit`.
+    checkpoints, checkpoint_seconds
+        A file for each detector, as for `iter_fit`, and interchangeable with its.
+
+    Returns
+    -------
+    list
+        For each detector the error that it alone ended with, or None: it is fitted.
+    """
+    errors: dict[int, OcganError] = {}
+    begun: dict[int, tuple[_Prepared, Training]] = {}
+    for number, (detector, X, path) in enumerate(zip(detectors, images, checkpoints, strict=True)):
+        try:
+            begun[number] = detector._begin(X, path)
+        except OcganError as error:
+            errors[number] = error
+    stack = StackedTraining([training for _, training in begun.values()])
+    identities = [detectors[number]._identity(*begun[number]) for number in begun]
+    paths = [checkpoints[number] for number in begun]
+    for _ in stack.run_with_checkpoints(paths, identities, checkpoint_seconds):
+        pass
+    errors |= {[*begun][place]: error for place, error in stack.errors.items()}
+    for number, fitting in begun.items():
+        if number not in errors:
+            detectors[number]._finish(*fitting)
+            detectors[number].seconds_ = sum(t.seconds for t in stack.trainings) / len(begun)
+    return [errors.get(number) for number in range(len(detectors))]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def mine(s: Tensor, De: nn.Module, C: nn.Module, *, steps: int, step_size: float
     Parameters
     ----------
     s
-        Points of the latent cube, (B, d) in (-1, 1).
+        Points of the latent cube, (B, d) in (-1, 1); in a stack of k models (k, B, d).
     De, C
         Left as they are: weights, gradients and statistics.
     steps
@@ -40,13 +40,13 @@ def mine(s: Tensor, De: nn.Module, C: nn.Module, *, steps: int, step_size: float
     Returns
     -------
     Tensor
-        Mined points, (B, d) in (-1, 1), detached.
+        Mined points, like s, detached.
     """
-    length = step_size * s.shape[1] ** 0.5
+    length = step_size * s.shape[-1] ** 0.5
     with frozen_weights(De, C), frozen_statistics(De, C):
         for _ in range(steps):
             s = s.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(l_mining(C(De(s))), s)
-            direction = torch.nn.functional.normalize(gradient, dim=1, eps=1e-30)
+            direction = torch.nn.functional.normalize(gradient, dim=-1, eps=1e-30)
             s = (s.detach() - length * direction).clamp(-INSIDE, INSIDE)
     return s.detach()

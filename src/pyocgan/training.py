@@ -11,10 +11,10 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from .networks import Networks, build
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+T = TypeVar("T")
 
 CHECKPOINT_FORMAT = 1
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -119,8 +121,9 @@ class Training:
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(train).to(fabric.device)
         self.best: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
-        self._sums: dict[str, Tensor] = {}
+        self._shuffled: tuple[int, Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -138,37 +141,27 @@ class Training:
         return self._state.best_epoch
 
     @property
+    def steps(self) -> int:
+        """Iterations done, of all epochs."""
+        return self._state.epoch * self.iterations + self._state.iteration
+
+    @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
         return self._state.epoch == self.config.epochs
 
     def run(self) -> Iterator[Progress]:
         """Train from where things stand to the last epoch, yielding after every iteration."""
-        state, order = self._state, None
         while not self.finished:
-            if order is None or state.iteration == 0:
-                order = torch.from_numpy(self._order(state.epoch)).to(self.device)
             started = time.perf_counter()
-            self._iterate(order)
-            state.iteration += 1
-            state.seconds += time.perf_counter() - started
-            record = self._end_epoch() if state.iteration == self.iterations else None
-            yield self.progress(record)
+            self._iterate()
+            yield self.progress(self.count(time.perf_counter() - started))
 
     def run_with_checkpoints(
         self, path: Path, identity: str, every_seconds: float
     ) -> Iterator[Progress]:
         """Run as `run` does, saving now and then, and when the caller closes the generator."""
-        saved = time.monotonic()
-        try:
-            for progress in self.run():
-                yield progress
-                if time.monotonic() - saved >= every_seconds:
-                    self.save(path, identity)
-                    saved = time.monotonic()
-        except GeneratorExit:
-            self.save(path, identity)
-            raise
+        return saving(self.run(), lambda: self.save(path, identity), every_seconds)
 
     def best_networks(self) -> Networks:
         """Return the networks of the epoch with the lowest validation error, for scoring."""
@@ -180,7 +173,7 @@ class Training:
         tensors = {f"nets/{k}": v for k, v in self.nets.state_dict().items()}
         tensors |= {f"evidence/{k}": v for k, v in self.evidence.state_dict().items()}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
-        tensors |= {f"sums/{k}": v for k, v in self._sums.items()}
+        tensors |= {f"sums/{k}": v for k, v in self.sums.items()}
         tensors |= {"generator": self.generator.get_state()} | self._optimizer_tensors()
         metadata = {
             "format": str(CHECKPOINT_FORMAT),
@@ -218,7 +211,7 @@ class Training:
         self.nets.load_state_dict(_under("nets/", tensors))
         self.evidence.restore(_under("evidence/", tensors))
         self.best = _under("best/", tensors)
-        self._sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
+        self.sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
         self.generator.set_state(tensors["generator"])
         self._load_optimizers(tensors)
         state = json.loads(metadata["state"])
@@ -232,9 +225,16 @@ class Training:
         )
         return order
 
-    def _iterate(self, order: Tensor) -> None:
-        first = self._state.iteration * self.batch_size
-        x = to_range(self.images[order[first : first + self.batch_size]])
+    def next_batch(self) -> Tensor:
+        """Return the images of the next iteration: (B, K, H, W) in [-1, 1]."""
+        epoch, first = self._state.epoch, self._state.iteration * self.batch_size
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            self._shuffled = epoch, torch.from_numpy(self._order(epoch)).to(self.device)
+        rows = self._shuffled[1][first : first + self.batch_size]
+        return to_range(self.images[rows])
+
+    def _iterate(self) -> None:
+        x = self.next_batch()
         self.nets.train()
         with self.fabric.autocast():  # the precision; nothing else of an iteration knows of it
             losses = algorithm.iterate(
@@ -243,14 +243,22 @@ class Training:
                 x,
                 self.config,
                 generator=self.generator,
-                mining=self._mining,
+                mining=self.mining,
             )
-            if self.evidence.T is not None:
-                losses["turns"] = self._update_turns(self.evidence.T, x)
-        for name, loss in losses.items():  # on the device: no wait for it at every iteration
-            self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
+            if self.config.uses_turns:
+                losses["turns"] = self.update_turns(x)
+        add_losses(self.sums, losses)
 
-    def _update_turns(self, T: torch.nn.Module, x: Tensor) -> Tensor:
+    def count(self, seconds: float) -> Record | None:
+        """Take note of an iteration that has been done; give the epoch's record if it ends it."""
+        self._state.iteration += 1
+        self._state.seconds += seconds
+        return self._end_epoch() if self._state.iteration == self.iterations else None
+
+    def update_turns(self, x: Tensor) -> Tensor:
+        """Step T, which no other network depends on, on images of a batch; return its loss."""
+        T = self.evidence.T
+        assert T is not None
         assert self.turn_optimizer is not None
         done = (self._state.epoch + self._state.iteration / self.iterations) / self.config.epochs
         for group in self.turn_optimizer.param_groups:
@@ -259,7 +267,8 @@ class Training:
         return turns.update(T, self.turn_optimizer, x[: self.config.turn_images], self.generator)
 
     @property
-    def _mining(self) -> bool:
+    def mining(self) -> bool:
+        """Whether the warm-up is over, and the stage mines."""
         return self.config.uses_mining and self._state.epoch >= self.config.mining_start
 
     def _end_epoch(self) -> Record:
@@ -274,11 +283,11 @@ class Training:
         if best:
             state.best_epoch, state.best_error = state.epoch + 1, error
             self.best = {k: v.detach().clone() for k, v in self.nets.state_dict().items()}
-        losses = {name: float(total) / self.iterations for name, total in self._sums.items()}
+        losses = {name: float(total) / self.iterations for name, total in self.sums.items()}
         state.seconds += time.perf_counter() - started
-        record = Record(state.epoch + 1, losses, error, best, self._mining, state.seconds)
+        record = Record(state.epoch + 1, losses, error, best, self.mining, state.seconds)
         state.records.append(record)
-        state.epoch, state.iteration, self._sums = state.epoch + 1, 0, {}
+        state.epoch, state.iteration, self.sums = state.epoch + 1, 0, {}
         return record
 
     def progress(self, record: Record | None = None) -> Progress:
@@ -308,6 +317,26 @@ class Training:
                 index, key = path.split("/")
                 content["state"].setdefault(int(index), {})[key] = value
             optimizer.load_state_dict(content)
+
+
+def add_losses(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
+    """Add an iteration's losses to their sums, on the device: nobody waits for it."""
+    for name, loss in losses.items():
+        sums[name] = sums.get(name, torch.zeros_like(loss)) + loss
+
+
+def saving(steps: Iterator[T], save: Callable[[], None], every_seconds: float) -> Iterator[T]:
+    """Yield `steps`, and save now and then, and when the caller closes the generator."""
+    saved = time.monotonic()
+    try:
+        for step in steps:
+            yield step
+            if time.monotonic() - saved >= every_seconds:
+                save()
+                saved = time.monotonic()
+    except GeneratorExit:
+        save()
+        raise
 
 
 def open_fabric(device: str, precision: str) -> Fabric:

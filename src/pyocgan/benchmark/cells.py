@@ -8,9 +8,9 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..baselines import Baseline
-from ..errors import InputError, UsageError
+from ..errors import InputError, OcganError, UsageError
 from ..evaluation import evaluate
 from ..files import write_bytes, write_json
 from ..methods import Method, Resumable
@@ -106,10 +106,14 @@ class Cell:
         With `checkpoint`, a method that can goes on from there.
         """
         scorer = self.method.make(self.seed)
-        train, test = self.trial.train_pixels, self.trial.test_pixels
-        fit_seconds = _fit(scorer, train, checkpoint)
+        return self.judge(scorer, _fit(scorer, self.trial.train_pixels, checkpoint))
+
+    def judge(
+        self, scorer: Baseline, fit_seconds: float, fitted_together: int = 1
+    ) -> tuple[Result, NDArray[np.float64]]:
+        """Score and evaluate what has been fitted, alone or as one of many, as in `measure`."""
         started = time.perf_counter()
-        scores = scorer.novelty_scores(test)
+        scores = scorer.novelty_scores(self.trial.test_pixels)
         score_seconds = time.perf_counter() - started
         if not np.isfinite(scores).all():
             raise InputError(f"{self}: a score is not finite")
@@ -122,11 +126,13 @@ class Cell:
             "is_random": self.method.is_random,
             "classes": list(self.trial.classes),
             "images": dict(self.about),
-            "n_train": len(train),
-            "n_test": len(test),
+            "n_train": len(self.trial.train_rows),
+            "n_test": len(self.trial.test_rows),
             **figures.to_dict(),
             "seconds": {"fit": round(fit_seconds, 4), "score": round(score_seconds, 4)},
         }
+        if fitted_together > 1:  # seconds["fit"] is then an equal share
+            result["fitted_together"] = fitted_together
         return result, scores
 
     def write(self, path: Path, result: Result, scores: NDArray[np.float64]) -> None:
@@ -144,6 +150,34 @@ class Cell:
         for checkpoint in path.parent.glob("*.checkpoint"):
             if checkpoint.name.partition(".")[0] == path.stem:
                 checkpoint.unlink(missing_ok=True)
+
+
+def measure(
+    cells: Sequence[Cell], checkpoints: Sequence[Path]
+) -> Iterator[tuple[Result, NDArray[np.float64]] | OcganError]:
+    """Measure one cell of any method, or many of OCGAN, trained as one program.
+
+    Yield for each what `Cell.measure` returns, or the error that it ended with.
+    """
+    if len(cells) == 1:
+        yield _caught(partial(cells[0].measure, checkpoints[0]))
+        return
+    from ..detector import NoveltyDetector, fit_together
+
+    scorers = [cast("NoveltyDetector", cell.method.make(cell.seed)) for cell in cells]
+    pixels = [cell.trial.train_pixels for cell in cells]
+    errors = fit_together(scorers, pixels, checkpoints=checkpoints) if cells else []
+    for cell, scorer, error in zip(cells, scorers, errors, strict=True):
+        yield error or _caught(partial(cell.judge, scorer, scorer.seconds_, len(cells)))
+
+
+def _caught(
+    measured: Callable[[], tuple[Result, NDArray[np.float64]]],
+) -> tuple[Result, NDArray[np.float64]] | OcganError:
+    try:
+        return measured()
+    except OcganError as error:
+        return error
 
 
 def _fit(scorer: Baseline, pixels: NDArray[np.uint8], checkpoint: Path | None) -> float:

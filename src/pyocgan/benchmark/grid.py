@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import joblib
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ..data import ImageRule
@@ -17,11 +21,12 @@ from ..data.source import class_named
 from ..errors import OcganError, UsageError
 from ..methods import Method
 from ..tasks import Protocol
-from .cells import Cell, Result, finished
+from .cells import Cell, Result, finished, measure
 from .claims import claimed, is_claimed
 from .images import Pool
 
 Executor = Literal["local", "ray"]
+_End = tuple[Result | None, str | None]  # of a cell: result and error
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +104,7 @@ def run(
     jobs: int = 1,
     executor: Executor = "local",
     overwrite: bool = False,
+    stack: int = 1,
 ) -> Generator[Outcome, None, None]:
     """Compute cells, in `jobs` processes, and yield what became of each as it ends.
 
@@ -117,20 +123,25 @@ def run(
         How many processes, on this machine or on a Ray cluster whose nodes all see `folder`.
     overwrite
         As in `unfinished`.
+    stack
+        How many cells of OCGAN, alike but for class and seed, are trained as one program.
     """
     check_executor(executor)
+    stacks = _stacks(cells, stack)
     if jobs == 1 and executor == "local":
-        for cell in cells:
-            yield Outcome(cell, *_compute(cell, folder, about, overwrite))
+        for members in stacks:
+            yield from _outcomes(members, _compute(members, folder, about, overwrite))
         return
     with _backend(executor, jobs):
         returns = "list" if executor == "ray" else "generator_unordered"
         ended = joblib.Parallel(return_as=returns)(
-            joblib.delayed(_compute_alone)(number, cell.cut(), folder, about, overwrite)
-            for number, cell in enumerate(cells)
+            joblib.delayed(_compute_alone)(
+                number, [cell.cut() for cell in members], folder, about, overwrite
+            )
+            for number, members in enumerate(stacks)
         )
-        for number, result, error in ended:
-            yield Outcome(cells[number], result, error)
+        for number, ends in ended:
+            yield from _outcomes(stacks[number], ends)
 
 
 def check_executor(executor: Executor) -> None:
@@ -144,36 +155,71 @@ def busy(cells: Iterable[Cell], folder: Path) -> int:
     return sum(is_claimed(cell.path(folder)) for cell in cells)
 
 
+def _stacks(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """Share the cells out: up to `size` of OCGAN of one data set and settings, others alone."""
+    groups: dict[object, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.group if cell.method.kind == "ocgan" else cell].append(cell)
+    return [
+        members[first : first + size]
+        for members in groups.values()
+        for first in range(0, len(members), size)
+    ]
+
+
+def _outcomes(cells: Sequence[Cell], ends: Sequence[_End]) -> Iterator[Outcome]:
+    for cell, end in zip(cells, ends, strict=True):
+        yield Outcome(cell, *end)
+
+
 def _compute(
-    cell: Cell, folder: Path, about: Mapping[str, Any], overwrite: bool
-) -> tuple[Result | None, str | None]:
-    """Compute one cell, unless another process has it or had it; give its result or error."""
-    path = cell.path(folder)
+    cells: Sequence[Cell], folder: Path, about: Mapping[str, Any], overwrite: bool
+) -> list[_End]:
+    """Compute cells, but for those that another process has or had; give result or error."""
+    ends: dict[Cell, _End] = {}
+    with ExitStack() as claims:
+        for cell in cells:
+            try:
+                mine = claims.enter_context(claimed(cell.path(folder)))
+                stored = _finished(cell, folder, overwrite=overwrite) if mine else None
+            except OcganError as error:
+                ends[cell] = None, str(error)
+            else:
+                if stored is not None or not mine:  # another process was faster
+                    ends[cell] = stored, None
+        left = [cell for cell in cells if cell not in ends]
+        checkpoints = [cell.checkpoint(folder) for cell in left]
+        for cell, measured in zip(left, measure(left, checkpoints), strict=True):
+            ends[cell] = _write(cell, measured, folder, about)
+    return [ends[cell] for cell in cells]
+
+
+def _write(
+    cell: Cell,
+    measured: tuple[Result, NDArray[np.float64]] | OcganError,
+    folder: Path,
+    about: Mapping[str, Any],
+) -> _End:
+    if isinstance(measured, OcganError):
+        return None, str(measured)
+    result, scores = {**measured[0], **about}, measured[1]
     try:
-        with claimed(path) as mine:
-            if not mine:
-                return None, None
-            stored = _finished(cell, folder, overwrite=overwrite)
-            if stored is not None:  # another process was faster
-                return stored, None
-            result, scores = cell.measure(cell.checkpoint(folder))
-            result |= about
-            cell.write(path, result, scores)
-            return result, None
+        cell.write(cell.path(folder), result, scores)
     except OcganError as error:
         return None, str(error)
+    return result, None
 
 
 def _compute_alone(
-    number: int, cell: Cell, folder: Path, about: Mapping[str, Any], overwrite: bool
-) -> tuple[int, Result | None, str | None]:
-    """Compute cell `number` in a process of its own, with one thread."""
-    if cell.method.kind != "baseline":
+    number: int, cells: Sequence[Cell], folder: Path, about: Mapping[str, Any], overwrite: bool
+) -> tuple[int, list[_End]]:
+    """Compute stack `number` in a process of its own, with one thread."""
+    if cells[0].method.kind != "baseline":
         import torch
 
         torch.set_num_threads(1)
     with threadpool_limits(1):
-        return number, *_compute(cell, folder, about, overwrite)
+        return number, _compute(cells, folder, about, overwrite)
 
 
 def _finished(cell: Cell, folder: Path, *, overwrite: bool) -> Result | None:

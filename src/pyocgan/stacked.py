@@ -1,0 +1,203 @@
+"""Many models trained as one program: what k `Training`s do one by one, in 1/k of the operations.
+
+Every model keeps its own images, order, generator, epochs, validation and checkpoint: its
+`Training`. Only iterations are done together, by the same `algorithm.iterate` on the networks
+folded into one. While they are, the networks of each `Training` are views of the folded ones, so
+its validation error and its copy of the best epoch are taken as ever. The losses of a stack are
+added up before the gradient is taken, and a weight has a gradient from its own model's loss alone,
+so that one Adam over folded weights is each model's own Adam.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from . import algorithm
+from .errors import OcganError
+from .folding import fold, join, part_of, tensors
+from .training import Progress, Record, Training, add_losses, saving
+
+
+class StackedTraining:
+    """Models in training together; the results equal those of training one by one, to rounding.
+
+    An iteration is of the models that have done the fewest and agree in settings, image size and
+    batch size; others wait. So a model with fewer images than others leaves the stack when its
+    epochs are done, and one whose checkpoint is older catches up first.
+
+    Parameters
+    ----------
+    trainings
+        On the same device. Each new, or as `Training.load` or any run has left it.
+
+    Attributes
+    ----------
+    errors
+        Training's number to the error that ended it: it diverged. The others go on.
+    """
+
+    def __init__(self, trainings: Sequence[Training]) -> None:
+        self.trainings = tuple(trainings)
+        self.errors: dict[int, OcganError] = {}
+        self._stack: _Stack | None = None
+
+    def run(self) -> Iterator[dict[int, Progress]]:
+        """Train all to their last epoch; after every iteration, yield where its models stand."""
+        try:
+            while chosen := self._next():
+                if self._stack is None or self._stack.numbers != chosen:
+                    self.release()
+                    self._stack = _Stack({n: self.trainings[n] for n in chosen})
+                progress, errors = self._stack.iterate()
+                self.errors |= errors
+                yield progress
+        finally:
+            self.release()
+
+    def run_with_checkpoints(
+        self, paths: Sequence[Path], identities: Sequence[str], every_seconds: float
+    ) -> Iterator[dict[int, Progress]]:
+        """Run as `run` does, saving as `Training.run_with_checkpoints` does: a file a model.
+
+        Whatever stack it was in, a model goes on from its file: alone, or in another stack.
+        """
+
+        def save() -> None:
+            self.release()
+            for number, training in enumerate(self.trainings):
+                if number not in self.errors:
+                    training.save(paths[number], identities[number])
+
+        return saving(self.run(), save, every_seconds)
+
+    def release(self) -> None:
+        """Make each `Training` whole again, as if it had come this far alone."""
+        if self._stack is not None:
+            self._stack.release()
+            self._stack = None
+
+    def _next(self) -> tuple[int, ...]:
+        """Choose the models of the next iteration."""
+        left = {
+            number: training
+            for number, training in enumerate(self.trainings)
+            if not training.finished and number not in self.errors
+        }
+        forms = {number: _form(training) for number, training in left.items()}
+        alike = [number for number in left if forms[number] == next(iter(forms.values()))]
+        fewest = min((left[number].steps for number in alike), default=0)
+        return tuple(number for number in alike if left[number].steps == fewest)
+
+
+_Weight = tuple[Optimizer, Sequence[Optimizer], Tensor, Sequence[Tensor]]
+
+
+def _form(training: Training) -> tuple[object, ...]:
+    """What models must agree in to be folded."""
+    return training.config, training.batch_size, training.images.shape[1:], training.precision
+
+
+class _Stack:
+    """Models that have done equally many iterations, folded."""
+
+    def __init__(self, members: dict[int, Training]) -> None:
+        self.numbers, self.trainings = tuple(members), tuple(members.values())
+        self.config, self.fabric = self.trainings[0].config, self.trainings[0].fabric
+        self.nets = fold([training.nets for training in self.trainings])
+        self.optimizers = algorithm.build_optimizers(self.config, self.nets)
+        self.sums = self._joined_sums()
+        self._masks: dict[tuple[bool, ...], bool | Tensor] = {}
+        for whole, owns, whole_weight, own_weights in self._weights():
+            states = [own.state[weight] for own, weight in zip(owns, own_weights, strict=True)]
+            whole.state[whole_weight] = {
+                key: join([state[key] for state in states]) for key in states[0]
+            }
+        for whole_tensor, *own_tensors in self._tensors():
+            for model, own_tensor in enumerate(own_tensors):
+                own_tensor.data = part_of(whole_tensor, model, len(members))
+
+    def iterate(self) -> tuple[dict[int, Progress], dict[int, OcganError]]:
+        """Do an iteration of all; say where they stand, and which ones diverged."""
+        started = time.perf_counter()
+        x = torch.stack([training.next_batch() for training in self.trainings])
+        with self.fabric.autocast():
+            losses = algorithm.iterate(
+                self.nets,
+                self.optimizers,
+                x,
+                self.config,
+                generator=[training.generator for training in self.trainings],
+                mining=self._mining(),
+            )
+            if self.config.uses_turns:  # small, and one after another
+                pairs = zip(self.trainings, x, strict=True)
+                losses["turns"] = torch.stack([one.update_turns(own) for one, own in pairs])
+        add_losses(self.sums, losses)
+        seconds = (time.perf_counter() - started) / len(self.trainings)
+        progress, errors = {}, {}
+        for model, (number, training) in enumerate(zip(self.numbers, self.trainings, strict=True)):
+            try:
+                progress[number] = training.progress(self._count(model, training, seconds))
+            except OcganError as error:
+                errors[number] = error
+        return progress, errors
+
+    def release(self) -> None:
+        """Give every model its own networks, moments and sums of losses."""
+        k = len(self.trainings)
+        for whole, owns, whole_weight, own_weights in self._weights():
+            for model, (own, own_weight) in enumerate(zip(owns, own_weights, strict=True)):
+                own.state[own_weight] = {
+                    key: part_of(value, model, k).clone()
+                    for key, value in whole.state[whole_weight].items()
+                }
+        for _, *own_tensors in self._tensors():
+            for own_tensor in own_tensors:
+                own_tensor.data = own_tensor.detach().clone()
+        for model, training in enumerate(self.trainings):
+            training.sums = self._own_sums(model)
+
+    def _mining(self) -> bool | Tensor:
+        """Say who mines: all, none, or a mask, sent to the device once."""
+        who = tuple(training.mining for training in self.trainings)
+        if who not in self._masks:
+            mask = torch.tensor(who).view(-1, 1, 1).to(self.fabric.device)
+            self._masks[who] = who[0] if len({*who}) == 1 else mask
+        return self._masks[who]
+
+    def _count(self, model: int, training: Training, seconds: float) -> Record | None:
+        if (training.steps + 1) % training.iterations:
+            return training.count(seconds)
+        training.sums = self._own_sums(model)
+        for total in self.sums.values():
+            total[model] = 0
+        return training.count(seconds)  # ends the epoch
+
+    def _joined_sums(self) -> dict[str, Tensor]:
+        sums = [training.sums for training in self.trainings]
+        zero = torch.zeros((), device=self.fabric.device)
+        names = dict.fromkeys(name for own in sums for name in own)
+        return {name: torch.stack([own.get(name, zero) for own in sums]) for name in names}
+
+    def _own_sums(self, model: int) -> dict[str, Tensor]:
+        return {name: total[model].clone() for name, total in self.sums.items()}
+
+    def _tensors(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield every weight and statistic of the whole, with those of the models."""
+        networks = (self.nets, *(training.nets for training in self.trainings))
+        return zip(*map(tensors, networks), strict=True)
+
+    def _weights(self) -> Iterator[_Weight]:
+        """Yield each optimiser of the whole and of the models, with each weight that it moves."""
+        every = (self.optimizers, *(training.optimizers for training in self.trainings))
+        for optimizers in zip(*(vars(one).values() for one in every), strict=True):
+            if optimizers[0] is not None:
+                groups = ([w for g in one.param_groups for w in g["params"]] for one in optimizers)
+                for whole, *own in zip(*groups, strict=True):
+                    yield optimizers[0], optimizers[1:], whole, own
