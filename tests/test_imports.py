@@ -18,7 +18,8 @@ LAYERS = """
     errors
     data files figures images gradients turns calibration evaluation baselines
     config report model_folder
-    losses networks run_folder tasks
+    convolution losses run_folder tasks
+    networks
     frozen folding
     mining scoring
     algorithm evidence

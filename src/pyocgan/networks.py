@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .config import INITIAL_STD, KERNEL_SIZE, LEAKY_SLOPE, PADDING, STRIDE, Config
+from .config import INITIAL_STD, LEAKY_SLOPE, Config
+from .convolution import Convolution, TransposedConvolution, flatten
 
 
 def halvings(size: tuple[int, int], times: int = 3) -> list[tuple[int, int]]:
@@ -25,9 +26,9 @@ def convolutions(channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [
-            nn.Conv2d(before, after, KERNEL_SIZE, STRIDE, PADDING, bias=False),
+            Convolution(before, after),
             nn.BatchNorm2d(after),
-            nn.LeakyReLU(LEAKY_SLOPE),
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
         ]
     return nn.Sequential(*layers)
 
@@ -43,7 +44,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # tanh always: it bounds the latent space (section 3.2). The authors' release leaves it out.
-        return torch.tanh(self.code(self.features(x).flatten(1)))
+        return torch.tanh(self.code(flatten(self.features(x))))
 
 
 class Decoder(nn.Module):
@@ -58,13 +59,11 @@ class Decoder(nn.Module):
             nn.Unflatten(1, start),
         ]
         widths = (4 * width, 2 * width, width, channels)
-        for before, after, (h, w) in zip(widths[:-1], widths[1:], sizes, strict=True):
-            # From ⌈n/2⌉ a transposed convolution makes 2⌈n/2⌉ − 1 pixels; even n need one more.
-            more, last = (1 - h % 2, 1 - w % 2), (h, w) == size
+        for before, after, larger in zip(widths[:-1], widths[1:], sizes, strict=True):
             layers += [
                 nn.BatchNorm2d(before),
-                nn.LeakyReLU(LEAKY_SLOPE),
-                nn.ConvTranspose2d(before, after, KERNEL_SIZE, STRIDE, PADDING, more, bias=last),
+                nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
+                TransposedConvolution(before, after, larger, bias=larger == size),
             ]
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
@@ -106,7 +105,7 @@ class ImageClassifier(nn.Module):
         self.logit = nn.Linear(4 * width * h * w, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.logit(self.features(x).flatten(1))
+        logits: Tensor = self.logit(flatten(self.features(x)))
         return logits.squeeze(1)
 
 
