@@ -156,6 +156,16 @@ def _total(losses: dict[str, Tensor], config: Config) -> Tensor:
     return config.reconstruction_weight * losses["mse"] + games
 
 
+def make_plain(nets: Networks) -> None:
+    """Give the networks torch's own layers, with the same weights, in place of the library's."""
+    for layer in nets.modules():
+        for plain in (torch.nn.Conv2d, torch.nn.ConvTranspose2d):
+            if isinstance(layer, plain):
+                layer.__class__ = plain
+        if isinstance(layer, torch.nn.LeakyReLU):
+            layer.inplace = False
+
+
 def _step(nets: Networks, optimizer: Optimizer | None, loss: Tensor) -> None:
     assert optimizer is not None
     nets.zero_grad()

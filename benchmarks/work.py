@@ -75,6 +75,7 @@ def yardstick_step(scale: Scale, name: str) -> Step:
     device = resolve_device(scale.device)
     size = (scale.image_size, scale.image_size)
     nets = build(config, scale.channels, size, torch.Generator().manual_seed(0)).to(device).train()
+    literal.make_plain(nets)
     betas = (config.adam_beta1, 0.999)
 
     def adam(*networks: torch.nn.Module | None) -> torch.optim.Adam:
