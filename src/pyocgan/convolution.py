@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,53 +151,52 @@ def _evaluated(coefficients: int, points: int) -> NDArray[np.float64]:
 
 
 def _G_w(w: Tensor, H: _Matrices, W: _Matrices) -> Tensor:
-    """G w along both sides: (K', K, 5, 5) → (R·R, K', K)."""
-    return (torch.kron(H.G, W.G) @ w.reshape(-1, KERNEL_SIZE**2).T).view(-1, *w.shape[:2])
+    """G w along both sides: (K', K, 5, 5) → (R, R, K', K)."""
+    both = torch.kron(H.G, W.G) @ w.reshape(-1, KERNEL_SIZE**2).T
+    return both.view(len(H.G), len(W.G), *w.shape[:2])
 
 
 Sides = tuple[Tensor, Tensor]  # a matrix for the rows of a map, one for its columns
 
 
 class _Bilinear(Function):
-    """Qᵀ( (P x) · U ): x (H, W, B, K), U (R·R, K, K') → (H', W', B, K')."""
+    """Qᵀ( (P x) · U ): x (H, W, B, K), U (R, R, K, K') → (H', W', B, K')."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, U: Tensor, P: Sides, Q: Sides) -> Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, U)
         ctx.P, ctx.Q = P, Q
-        return _lower((torch.bmm(V, U) for V in _lift(x, P)), Q, x.shape[2])
+        return _lower(map(torch.bmm, _lift(x, P), cycle(U)), Q, x.shape[2])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (x, U), d_x, d_U = ctx.saved_tensors, None, None
-        lifted = list(_lift(g.contiguous(), ctx.Q))
+        g = g.contiguous()
         if ctx.needs_input_grad[0]:
-            d_x = _lower((torch.bmm(M, U.mT) for M in lifted), ctx.P, g.shape[2])
+            d_x = _lower(map(torch.bmm, _lift(g, ctx.Q), cycle(U.mT)), ctx.P, g.shape[2])
         if ctx.needs_input_grad[1]:
             d_U = torch.zeros_like(U)
-            for V, M in zip(_lift(x, ctx.P), lifted, strict=True):
-                d_U.baddbmm_(V.mT, M)
+            for d_u, V, M in zip(cycle(d_U), _lift(x, ctx.P), _lift(g, ctx.Q), strict=False):
+                d_u.baddbmm_(V.mT, M)
         return d_x, d_U, None, None
 
 
 def _lift(x: Tensor, P: Sides) -> Iterator[Tensor]:
-    """P x, one row of tiles after the other: (H, W, B, K) → T times (R·R, T·B, K)."""
+    """P x, for one product of one row of tiles after the other: (H, W, B, K) → (R, T·B, K)."""
     columns = P[1].transpose(0, 1).flatten(0, 1)  # (R·T, W)
     rows = P[0].flatten(0, 1) @ x.view(len(x), -1)
-    for row in rows.view(*P[0].shape[:2], x.shape[1], -1):
-        yield (columns @ row).view(len(row) * P[1].shape[1], -1, x.shape[3])
+    for row in rows.view(len(rows), x.shape[1], -1):
+        yield (columns @ row).view(P[1].shape[1], -1, x.shape[3])
 
 
-def _lower(tiles: Iterable[Tensor], Q: Sides, batch: int) -> Tensor:
-    """Qᵀ M, from the rows of tiles of M in the order of `_lift`: → (H, W, B, K)."""
-    columns = Q[1].transpose(0, 1).flatten(0, 1).T  # (W, R·T)
-    x: Tensor | None = None
-    for q, M in zip(Q[0], tiles, strict=True):
-        row = (columns @ M.view(len(q), columns.shape[1], -1)).flatten(1)
-        x = q.T @ row if x is None else x.addmm_(q.T, row)
-    assert x is not None  # there is a tile
-    return x.view(len(x), len(columns), batch, -1)
+def _lower(products: Iterable[Tensor], Q: Sides, batch: int) -> Tensor:
+    """Qᵀ M, from the parts of M in the order of `_lift`: → (H, W, B, K)."""
+    rows = Q[0].flatten(0, 1)  # (T·R, H)
+    columns = Q[1].transpose(0, 1).flatten(0, 1)  # (R·T, W)
+    parts = torch.stack([columns.T @ M.view(len(columns), -1) for M in products])
+    x = rows.T @ parts.view(len(rows), -1)
+    return x.view(rows.shape[1], columns.shape[1], batch, -1)
 
 
 # ---- patches ------------------------------------------------------------------------------------
