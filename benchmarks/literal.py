@@ -30,7 +30,7 @@ moves no weight.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
@@ -51,10 +51,7 @@ def literal(
     mining: bool,
 ) -> dict[str, Tensor]:
     """Run one iteration; parameters and result are those of `pyocgan.algorithm.iterate`."""
-    En, De, D_l, D_v, C = nets.En, nets.De, nets.D_l, nets.D_v, nets.C
-    assert D_l is not None
-    assert D_v is not None
-    assert C is not None
+    En, De, D_l, D_v, C = _all_five(nets)
     n, s = _draw(x, config, generator)
     losses: dict[str, Tensor] = {}
 
@@ -79,10 +76,7 @@ def literal(
         nets.zero_grad()
 
     # Generator update.
-    z = En(x + n)
-    losses["mse"] = l_mse(x, De(z))
-    losses["fool_latent"] = fool(tell_apart(D_l, s, z)[1])
-    losses["fool_visual"] = fool(D_v(De(s_mined)))
+    losses |= _generator_losses(nets, x, n, s, s_mined)
     _step(nets, optimizers.generator, _total(losses, config))
     return {name: loss.detach() for name, loss in losses.items()}
 
@@ -97,10 +91,7 @@ def detached(
     mining: bool,
 ) -> dict[str, Tensor]:
     """Run one iteration as `literal` does, with gradients only for what is stepped."""
-    En, De, D_l, D_v, C = nets.En, nets.De, nets.D_l, nets.D_v, nets.C
-    assert D_l is not None
-    assert D_v is not None
-    assert C is not None
+    En, De, D_l, D_v, C = _all_five(nets)
     n, s = _draw(x, config, generator)
     losses: dict[str, Tensor] = {}
 
@@ -128,10 +119,7 @@ def detached(
     # Generator update.
     En.requires_grad_()
     De.requires_grad_()
-    z = En(x + n)
-    losses["mse"] = l_mse(x, De(z))
-    losses["fool_latent"] = fool(tell_apart(D_l, s, z)[1])
-    losses["fool_visual"] = fool(D_v(De(s_mined)))
+    losses |= _generator_losses(nets, x, n, s, s_mined)
     _step(nets, optimizers.generator, _total(losses, config))
     nets.requires_grad_()
     return {name: loss.detach() for name, loss in losses.items()}
@@ -142,6 +130,25 @@ def _draw(x: Tensor, config: Config, generator: torch.Generator) -> tuple[Tensor
     n = config.noise_std * torch.randn(x.shape, device=x.device, generator=generator)
     size = (len(x), config.latent_size)
     return n, torch.rand(size, device=x.device, generator=generator) * 2 - 1
+
+
+def _all_five(nets: Networks) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module, nn.Module]:
+    assert nets.D_l is not None
+    assert nets.D_v is not None
+    assert nets.C is not None
+    return nets.En, nets.De, nets.D_l, nets.D_v, nets.C
+
+
+def _generator_losses(
+    nets: Networks, x: Tensor, n: Tensor, s: Tensor, s_mined: Tensor
+) -> dict[str, Tensor]:
+    En, De, D_l, D_v, _ = _all_five(nets)
+    z = En(x + n)
+    return {
+        "mse": l_mse(x, De(z)),
+        "fool_latent": fool(tell_apart(D_l, s, z)[1]),
+        "fool_visual": fool(D_v(De(s_mined))),
+    }
 
 
 def _moved(s: Tensor, gradient: Tensor, config: Config) -> Tensor:
@@ -159,10 +166,10 @@ def _total(losses: dict[str, Tensor], config: Config) -> Tensor:
 def make_plain(nets: Networks) -> None:
     """Give the networks torch's own layers, with the same weights, in place of the library's."""
     for layer in nets.modules():
-        for plain in (torch.nn.Conv2d, torch.nn.ConvTranspose2d):
+        for plain in (nn.Conv2d, nn.ConvTranspose2d):
             if isinstance(layer, plain):
                 layer.__class__ = plain
-        if isinstance(layer, torch.nn.LeakyReLU):
+        if isinstance(layer, nn.LeakyReLU):
             layer.inplace = False
 
 

@@ -76,15 +76,7 @@ def yardstick_step(scale: Scale, name: str) -> Step:
     size = (scale.image_size, scale.image_size)
     nets = build(config, scale.channels, size, torch.Generator().manual_seed(0)).to(device).train()
     literal.make_plain(nets)
-    betas = (config.adam_beta1, 0.999)
-
-    def adam(*networks: torch.nn.Module | None) -> torch.optim.Adam:
-        weights = [weight for network in networks if network for weight in network.parameters()]
-        return torch.optim.Adam(weights, lr=config.learning_rate, betas=betas)
-
-    optimizers = algorithm.Optimizers(
-        adam(nets.En, nets.De), adam(nets.D_l, nets.D_v), adam(nets.C)
-    )
+    optimizers = algorithm.build_optimizers(config, nets)
     images = to_range(torch.from_numpy(scale.images(1797))).contiguous().to(device)
     generator = torch.Generator(device).manual_seed(0)
     rows = torch.Generator().manual_seed(0)

@@ -315,10 +315,8 @@ def _spell(wanted: Any) -> str:
 
 def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
-    positive = (
-        *("latent_size", "autoencoder_width", "visual_width", "classifier_width", "turn_width"),
-        *("turn_images", "epochs"),
-    )
+    widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width")
+    positive = (*widths, "latent_size", "turn_images", "epochs")
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
     bounds |= {
         "batch_size": (2, float("inf")),  # batch normalisation needs two

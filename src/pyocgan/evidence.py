@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from . import scoring, turns
 from .config import Config
 from .gradients import gradient_error, oriented_gradients
-from .images import to_range
 from .networks import Networks
 
 NEIGHBOURS = 5
@@ -48,7 +47,7 @@ class Evidence(nn.Module):
         super().__init__()
         self.scores = config.scores
         self.T = None
-        if "turns" in self.scores:
+        if config.uses_turns:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.T = turns.TurnClassifier(channels, size, config.turn_width)
@@ -74,13 +73,8 @@ def gather(
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
     if "neighbours" in evidence.scores:
         kept = train[:: -(-len(train) // NEIGHBOURS_AMONG)]
-        device = next(nets.parameters()).device
-        parts = (
-            kept[start : start + scoring.BATCH_SIZE]
-            for start in range(0, len(kept), scoring.BATCH_SIZE)
-        )
-        features = [oriented_gradients(to_range(torch.from_numpy(p).to(device))) for p in parts]
-        evidence.neighbours = torch.cat(features).half()
+        batches = scoring.batches(kept, next(nets.parameters()).device)
+        evidence.neighbours = torch.cat([oriented_gradients(x) for x in batches]).half()
     if len(evidence.scores) > 1:
         logs = _all_scores(evidence, nets, held_out, config).clamp(min=TINY).log()
         std = logs.std(0, correction=0)

@@ -21,10 +21,10 @@ from .networks import Networks
 BATCH_SIZE = 256  # images scored together: bounds memory, changes no score
 
 
-def errors(nets: Networks, pixels: NDArray[np.uint8], config: Config) -> Iterator[Tensor]:
-    """Yield (x − De(En(x)))², (B, K, H, W) in [0, 4], for uint8 images (N, H, W, K), in batches."""
-    for x, x_hat in reconstructions(nets, pixels, config):
-        yield (x - x_hat).square()
+def batches(pixels: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:
+    """Yield uint8 images (N, H, W, K) as x in [-1, 1], (B, K, H, W), on a device."""
+    for start in range(0, len(pixels), BATCH_SIZE):
+        yield to_range(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device))
 
 
 @torch.no_grad()
@@ -32,11 +32,9 @@ def reconstructions(
     nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x and De(En(x)), both (B, K, H, W) in [-1, 1], batch by batch."""
-    device = next(nets.parameters()).device
     noise = None
     nets.eval()
-    for start in range(0, len(pixels), BATCH_SIZE):
-        x = to_range(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device))
+    for x in batches(pixels, next(nets.parameters()).device):
         if config.test_noise_variance > 0:
             noise = _fixed_noise(x, config) if noise is None else noise
             yield x, nets.reconstruct(x + noise)
@@ -53,14 +51,15 @@ def reconstruction_errors(
     nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> NDArray[np.float64]:
     """Return the mean squared reconstruction error of each image: (N,) float64, in [0, 4]."""
-    batches = reconstructions(nets, pixels, config)
-    scores = [pixel_error(x, x_hat).cpu().numpy() for x, x_hat in batches]
+    pairs = reconstructions(nets, pixels, config)
+    scores = [pixel_error(x, x_hat).cpu().numpy() for x, x_hat in pairs]
     return np.concatenate(scores) if scores else np.empty(0)
 
 
 def heatmaps(nets: Networks, pixels: NDArray[np.uint8], config: Config) -> NDArray[np.float32]:
     """Return the squared error of each pixel, averaged over channels: (N, H, W) in [0, 4]."""
-    maps = [error.mean(1).cpu().numpy() for error in errors(nets, pixels, config)]
+    pairs = reconstructions(nets, pixels, config)
+    maps = [(x - x_hat).square().mean(1).cpu().numpy() for x, x_hat in pairs]
     return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
 
 

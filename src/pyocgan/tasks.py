@@ -14,6 +14,9 @@ from .errors import UsageError
 # "dev": protocol 1 within the training images, to choose settings by; see `protocol_1`.
 Protocol = Literal[1, 2, "dev"]
 
+# The part of a data set that the tested images are drawn from.
+TESTED_PART: dict[Protocol, Literal["train", "test", "all"]] = {1: "all", 2: "test", "dev": "train"}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -66,8 +69,8 @@ class Task:
             When no class is named and the training part has several, or train and test are the
             same images.
         """
-        if self.protocol in (1, "dev"):
-            everything = self._open("all" if self.protocol == 1 else "train")
+        if self.protocol is not None and self.protocol != 2:
+            everything = self._open(TESTED_PART[self.protocol])
             name = self._normal_class(everything)
             return protocol_1(everything, name, random_state=self.split_seed)
         train, test = self._open("train"), self._open("test")

@@ -260,7 +260,7 @@ class Training:
         T = self.evidence.T
         assert T is not None
         assert self.turn_optimizer is not None
-        done = (self._state.epoch + self._state.iteration / self.iterations) / self.config.epochs
+        done = self.steps / (self.iterations * self.config.epochs)
         for group in self.turn_optimizer.param_groups:
             group["lr"] = turns.learning_rate(done, self.config.turn_learning_rate)
         T.train()

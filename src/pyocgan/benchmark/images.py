@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from ..data import (
     read,
 )
 from ..errors import InputError, UsageError
-from ..tasks import Protocol
+from ..tasks import TESTED_PART, Protocol
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class Pool:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What was read: descriptions, with any caveat about the pixels, and checksums."""
-        parts = {1: ("all",), 2: ("train", "test"), "dev": ("train",)}[self.protocol]
+        parts = [*(["train"] if self.protocol == 2 else []), TESTED_PART[self.protocol]]
         pairs = list(zip(parts, self.sources, self.images, strict=False))
         return {
             "description": "; ".join(source.description for _, source, _ in pairs),
@@ -173,8 +173,7 @@ def open_pool(
     """
     settings = settings or {}
     if protocol != 2:
-        part: Literal["all", "train"] = "all" if protocol == 1 else "train"
-        train = test = open_source(source, split=part, data_root=data_root)
+        train = test = open_source(source, split=TESTED_PART[protocol], data_root=data_root)
     else:
         train = open_source(source, split="train", data_root=data_root)
         test = open_source(source, split="test", data_root=data_root)

@@ -24,6 +24,7 @@ from ..data import Source, infer_rule, open_source, read
 from ..errors import InputError, OcganError
 from ..figures import png_bytes
 from ..report import DAMAGE
+from ..tasks import TESTED_PART
 from .tables import MOST_COLUMNS, Paths, Row, Table
 
 EACH = 4  # images of each kind
@@ -86,8 +87,8 @@ def gallery(table: Table, row: Row, paths: Paths, data_root: Path) -> Gallery:
 
 
 def _open(table: Table, row: Row, data_root: Path) -> Source:
-    split: Any = {1: "all", 2: "test", "dev": "train"}[table.protocol]
-    return open_source(_recorded(row.command, table.dataset), split=split, data_root=data_root)
+    source, split = _recorded(row.command, table.dataset), TESTED_PART[table.protocol]
+    return open_source(source, split=split, data_root=data_root)
 
 
 def _recorded(command: str, dataset: str) -> str:

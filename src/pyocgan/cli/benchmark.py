@@ -42,7 +42,7 @@ def benchmark(
     *,
     dataset: Annotated[list[str], Parameter(negative="")],
     out: Annotated[Path, Parameter(alias="-o")],
-    protocol: Literal[1, 2, "dev"] = 2,
+    protocol: Protocol = 2,
     method: str = "ocgan,knn,knn_cosine,knn_gradients,pca",
     classes: str = "all",
     seeds: str = "0",

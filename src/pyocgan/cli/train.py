@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ..errors import TrainingInterruptedError, UsageError
 from ..model_folder import DESCRIPTION
-from ..tasks import Task, absolute
+from ..tasks import Protocol, Task, absolute
 from . import terminal
 from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 
@@ -28,7 +28,7 @@ def train(
     *,
     out: Annotated[Path, Parameter(alias="-o")],
     normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
-    protocol: Literal[1, 2, "dev"] | None = None,
+    protocol: Protocol | None = None,
     data_root: Path | None = None,
     preset: Preset = "default",
     config: Path | None = None,
