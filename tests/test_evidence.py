@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
 from pyocgan import NoveltyDetector, baselines, evidence, scoring, turns
@@ -12,8 +13,10 @@ from pyocgan.gradients import oriented_gradients
 from pyocgan.images import to_range
 
 ALL = ("error", "gradients", "neighbours", "turns")
+PAPER = resolve("paper", {})
 TINY = {
     **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
+    **{"locality": 0.0, "contrast_floor": 0.0},
     **{"epochs": 2, "batch_size": 16},
 }
 
@@ -27,10 +30,17 @@ def summed(eights):
     return NoveltyDetector("default", settings={**TINY, "scores": ALL}, fpr=0.1).fit(eights)
 
 
+@pytest.fixture(scope="module")
+def local(eights):
+    settings = {**TINY, "scores": ALL, "locality": 0.4}
+    return NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+
+
 def each_score(summed, X):
     X = X if X.ndim == 4 else X[..., None]
     with torch.no_grad():
-        return evidence._all_scores(summed.evidence_, summed.networks_, X, summed.config_)
+        logs = evidence._all_logs(summed.evidence_, summed.networks_, X, summed.config_)
+    return logs.exp()
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28, 1), (3, 32, 32, 3), (2, 11, 17, 3), (2, 8, 8, 1)])
@@ -38,21 +48,48 @@ def test_gradients_are_those_of_the_baseline(shape):
     X = pixels(*shape)
     n, h, w, k = shape
     expected = baselines.oriented_gradients(X).reshape(n, h // 2, w // 2, 4, k)
-    ours = oriented_gradients(to_range(torch.from_numpy(X))).view(n, 4, k, h // 2, w // 2)
+    ours = oriented_gradients(to_range(torch.from_numpy(X)), PAPER).view(n, 4, k, h // 2, w // 2)
     # The baseline lists right, left, down, up within its last axis, as maps of K channels each.
     np.testing.assert_allclose(ours.permute(0, 3, 4, 1, 2).numpy(), expected, atol=1e-6)
 
 
-def test_gradients_of_large_images_stay_small_and_forget_contrast():
+@pytest.mark.parametrize("changed", [{}, {"gradient_smoothing": 0.35}, {"contrast_floor": 0.2}])
+def test_gradients_of_large_images_stay_small_and_forget_contrast(changed):
+    config = resolve("paper", changed)
     x = to_range(torch.from_numpy(pixels(2, 128, 100, 3)))
-    features = oriented_gradients(x)
+    features = oriented_gradients(x, config)
     assert features.shape == (2, 4 * 3 * 16 * 14)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(oriented_gradients(0.3 * x + 0.2), features)
+    torch.testing.assert_close(oriented_gradients(0.3 * x + 0.2, config), features)
 
 
-def test_gradients_of_an_even_image_are_zero():
-    assert oriented_gradients(torch.ones(1, 1, 9, 9)).abs().max() == 0
+@pytest.mark.parametrize("floor", [0.0, 0.2])
+def test_gradients_of_an_even_image_are_zero_and_so_are_their_derivatives(floor):
+    x = torch.ones(1, 1, 9, 9, requires_grad=True)
+    phi = oriented_gradients(x, resolve("paper", {"contrast_floor": floor}))
+    phi.sum().backward()
+    assert phi.abs().max() == 0
+    assert x.grad.isfinite().all()
+
+
+def test_smoothing_blurs_the_image_by_a_share_of_a_cell():
+    X = pixels(2, 16, 12, 3)
+    blurred = gaussian_filter(X / 255.0, sigma=(0, 0.7, 0.7, 0))
+    expected = oriented_gradients(torch.from_numpy(blurred).permute(0, 3, 1, 2), PAPER)
+    x = torch.from_numpy(X / 255.0).permute(0, 3, 1, 2)
+    ours = oriented_gradients(x, resolve("paper", {"gradient_smoothing": 0.35}))
+    torch.testing.assert_close(ours, expected)
+
+
+def test_a_contrast_floor_makes_a_faint_edge_count_as_a_strong_one():
+    x = torch.zeros(1, 1, 28, 28)
+    x[..., 4:, :14], x[..., 18:, 14:] = 1.0, 0.1  # an edge, and far from it one ten times as faint
+    faint = []
+    for floor in (0.0, 0.2, 0.02):
+        phi = oriented_gradients(x, resolve("paper", {"contrast_floor": floor})).view(4, 14, 14)
+        faint.append(float(phi[2, 9, 10] / phi[2, 2, 3]))
+    assert faint[0] == pytest.approx(0.1, rel=0.05)
+    assert 0.25 < faint[1] < 0.7 < faint[2] < 1
 
 
 def test_views_are_the_eight_positions_of_a_square():
@@ -106,10 +143,44 @@ def test_each_score_against_an_independent_computation(summed, eights):
     errors = np.square((X - x_hat) / 127.5).mean((1, 2, 3))
     np.testing.assert_allclose(scores[:, 0], errors, rtol=1e-4)
     np.testing.assert_allclose(scores[:, 1], 1 - (phi(X) * phi(x_hat)).sum(1), rtol=1e-3)
-    ours = oriented_gradients(to_range(torch.from_numpy(X))).numpy()
+    ours = oriented_gradients(to_range(torch.from_numpy(X)), PAPER).numpy()
     distances = np.linalg.norm(ours[:, None] - knn, axis=2)
     np.testing.assert_allclose(scores[:, 2], np.sort(distances)[:, :5].mean(1), atol=2e-3)
     assert (scores[:, 3] >= turns.SMALLEST).all()
+
+
+def test_scores_are_divided_by_those_of_the_nearest_normal_images(summed, local, eights):
+    np.testing.assert_array_equal(local.evidence_.neighbours, summed.evidence_.neighbours)
+    normal = summed.evidence_.neighbours.float()
+    X = eights[-9:]
+    phi = oriented_gradients(to_range(torch.from_numpy(X[..., None])), local.config_)
+    logs = each_score(summed, X).log()
+    own = each_score(summed, local._prepare(eights).train).log()
+    own[:, 2] = torch.stack(
+        [(p - normal).norm(dim=1).sort().values[1:6].mean() for p in normal]
+    ).log()
+    own = own.maximum(own.median(0).values - np.log(10))
+    for i, p in enumerate(phi):
+        nearest = (p - normal).norm(dim=1).argsort()[:5]
+        logs[i] -= 0.4 * own[nearest].mean(0)
+    torch.testing.assert_close(each_score(local, X).log(), logs, atol=2e-3, rtol=1e-3)
+
+
+def test_copies_of_an_image_do_not_make_their_surroundings_novel(eights):
+    chosen = {**TINY, "scores": ("neighbours",), "locality": 0.5}
+    X = np.concatenate([eights] + [eights[:1]] * 12)
+    found = NoveltyDetector("default", settings=chosen, fpr=0.1).fit(X)
+    local = found.evidence_.local
+    assert local.min() >= local.median() - np.log(10) - 1e-9
+    assert local.min() < local.median() - 2  # they are there
+    assert found.novelty_scores(eights[:1]) < found.novelty_scores(eights).min() + 1e-9
+
+
+def test_without_neighbours_there_is_no_locality(eights):
+    chosen = {**TINY, "scores": ("error", "gradients"), "locality": 0.5}
+    found = NoveltyDetector("default", settings=chosen, fpr=0.1).fit(eights)
+    plain = NoveltyDetector("default", settings={**chosen, "locality": 0.0}, fpr=0.1).fit(eights)
+    np.testing.assert_array_equal(found.novelty_scores(eights), plain.novelty_scores(eights))
 
 
 def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
@@ -135,11 +206,11 @@ def test_a_score_does_not_depend_on_its_batch(summed, eights):
     np.testing.assert_allclose(alone, scores[::9], rtol=1e-3, atol=1e-3)
 
 
-def test_saved_and_loaded_scores_are_the_same(summed, eights, tmp_path):
-    summed.save(tmp_path / "model")
+def test_saved_and_loaded_scores_are_the_same(local, eights, tmp_path):
+    local.save(tmp_path / "model")
     again = NoveltyDetector.load(tmp_path / "model")
-    np.testing.assert_array_equal(again.novelty_scores(eights), summed.novelty_scores(eights))
-    np.testing.assert_array_equal(again.p_values(eights), summed.p_values(eights))
+    np.testing.assert_array_equal(again.novelty_scores(eights), local.novelty_scores(eights))
+    np.testing.assert_array_equal(again.p_values(eights), local.p_values(eights))
 
 
 def test_a_resumed_training_is_the_uninterrupted_one(eights, tmp_path):

@@ -102,7 +102,7 @@ def iterate(
     losses["mse"] = l_mse(x, x_hat)
     total = config.reconstruction_weight * losses["mse"]
     if config.gradient_weight > 0:  # not in the paper
-        losses["gradients"] = gradient_error(x, x_hat).mean(-1)
+        losses["gradients"] = gradient_error(x, x_hat, config).mean(-1)
         total = total + config.gradient_weight * losses["gradients"]
     opponents = [D for D in (D_l, D_v) if D is not None]
     with frozen_weights(*opponents), frozen_statistics(*opponents, De):

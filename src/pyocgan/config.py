@@ -97,6 +97,19 @@ class Config:
         "gradients), neighbours (distance to normal images there), turns (a network's surprise at "
         "turned and mirrored views).",
     )
+    locality: float = _field(
+        0.0,
+        "Power of the nearest normal images' own scores by which each score is divided; 0 for "
+        "none, and without the score neighbours.",
+    )
+    gradient_smoothing: float = _field(
+        0.0, "σ of a blur before oriented gradients are taken, in cells of two pixels or more."
+    )
+    contrast_floor: float = _field(
+        0.0,
+        "Share of an image's usual gradient that is added to that of a cell before the cell is "
+        "divided by it: the smaller, the more faint edges count; 0 leaves cells as they are.",
+    )
     turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
     turn_images: int = _field(24, "Images of a batch that T sees, each in all its positions.")
     turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's Adam.")
@@ -162,6 +175,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "reconstruction_weight": 1.0,
         "gradient_weight": 10.0,
         "scores": ("gradients", "neighbours"),
+        "locality": 0.35,
+        "contrast_floor": 0.2,
     },
     "fast": {"autoencoder_width": 16, "classifier_width": 16, "epochs": 40},
 }
@@ -327,6 +342,9 @@ def _check(config: Config) -> None:
         "mining_steps": (0, float("inf")),
         "mining_step_size": (0, float("inf")),
         "mining_warmup": (0, 1),
+        "locality": (0, 1),
+        "gradient_smoothing": (0, float("inf")),
+        "contrast_floor": (0, float("inf")),
         "learning_rate": (1e-12, 1),
         "turn_learning_rate": (1e-12, 1),
         "adam_beta1": (0, 0.999999),

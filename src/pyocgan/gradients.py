@@ -1,14 +1,16 @@
 """Images as oriented, locally pooled gradients, in which images of one class agree.
 
 A squared error of pixels counts ink and punishes a shift by one pixel; half-rectified differences,
-blurred and pooled, do neither. For images of up to 32 pixels the features are those of the baseline
-`baselines.oriented_gradients`, but differentiable; for larger ones they stay as small.
+blurred and pooled, do neither. Of images of up to 32 pixels, and with nothing set, these are the
+features of the baseline `baselines.oriented_gradients`, but differentiable; larger images have no
+more of them.
 Letters: B batch (and any dimensions before it), K channels, H W pixels, h w cells.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -17,34 +19,63 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from .config import Config
+
 CELLS = 16  # a side is pooled to at most so many cells, of two pixels or more
+TINY = 1e-12  # of squares, keeps roots and their derivatives finite in empty cells
 
 
-def oriented_gradients(x: Tensor) -> Tensor:
+def oriented_gradients(x: Tensor, config: Config) -> Tensor:
     """Return half-rectified differences right, left, down, up, pooled, of unit norm: (B, 4·K·h·w).
 
-    `x` is (B, K, H, W) in any linear range: an offset or a factor changes nothing.
+    `x` is (B, K, H, W) in any linear range: an offset or a factor changes nothing. With
+    `config.gradient_smoothing`, images are blurred first; with `config.contrast_floor`, each cell
+    is divided by its own norm (Dalal and Triggs, "Histograms of oriented gradients for human
+    detection", CVPR 2005, with blocks of one cell), so that faint edges count as strong ones do.
     """
+    if config.gradient_smoothing > 0:
+        x = _along_sides(partial(_blurring, sigma=config.gradient_smoothing), x)
     across, down = torch.zeros_like(x), torch.zeros_like(x)
     across[..., :-1] = x[..., 1:] - x[..., :-1]
     down[..., :-1, :] = x[..., 1:, :] - x[..., :-1, :]
     maps = torch.cat([across.relu(), (-across).relu(), down.relu(), (-down).relu()], dim=-3)
-    rows, columns = (
-        torch.from_numpy(_pooling(side)).to(x.device, x.dtype) for side in x.shape[-2:]
-    )
-    return F.normalize((rows @ maps @ columns.T).flatten(-3), dim=-1)
+    maps = _along_sides(_pooling, maps)
+    if config.contrast_floor > 0:
+        energy = maps.square().sum(-3, keepdim=True)
+        usual = energy.mean((-2, -1), keepdim=True)
+        maps = maps / ((energy + TINY).sqrt() + config.contrast_floor * (usual + TINY).sqrt())
+    return F.normalize(maps.flatten(-3), dim=-1)
 
 
-def gradient_error(x: Tensor, x_hat: Tensor) -> Tensor:
+def gradient_error(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:
     """½‖φ(x) − φ(x̂)‖² for oriented gradients φ of unit norm, 1 − their cosine: (B,) in [0, 1]."""
-    return 0.5 * (oriented_gradients(x) - oriented_gradients(x_hat)).square().sum(-1)
+    phi, phi_hat = oriented_gradients(x, config), oriented_gradients(x_hat, config)
+    return 0.5 * (phi - phi_hat).square().sum(-1)
+
+
+def _along_sides(matrix: Callable[[int], NDArray[np.float64]], x: Tensor) -> Tensor:
+    """Apply to both sides of images (…, H, W) the matrix made for their numbers of pixels."""
+    rows, columns = (torch.from_numpy(matrix(n)).to(x.device, x.dtype) for n in x.shape[-2:])
+    return rows @ x @ columns.T
+
+
+def _cell(side: int) -> int:
+    """Return how many pixels of a side make a cell."""
+    return max(2, -(-side // CELLS))
+
+
+@lru_cache
+def _blurring(side: int, sigma: float) -> NDArray[np.float64]:
+    """The matrix that blurs `side` pixels, σ in cells: (side, side)."""
+    blur: NDArray[np.float64] = gaussian_filter1d(np.eye(side), sigma=sigma * _cell(side), axis=0)
+    return blur
 
 
 @lru_cache
 def _pooling(side: int) -> NDArray[np.float64]:
     """The matrix that blurs `side` pixels and averages them in cells: (cells, side)."""
-    cell = max(2, -(-side // CELLS))
-    blur = gaussian_filter1d(np.eye(side), sigma=cell / 2, axis=0)
+    cell = _cell(side)
     cells = side // cell
-    result: NDArray[np.float64] = blur[: cells * cell].reshape(cells, cell, side).mean(axis=1)
+    blurred = _blurring(side, sigma=0.5)[: cells * cell]
+    result: NDArray[np.float64] = blurred.reshape(cells, cell, side).mean(axis=1)
     return result
