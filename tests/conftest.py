@@ -30,6 +30,7 @@ TINY = {
     "scores": "error",
     "reconstruction_weight": 10.0,
     "gradient_weight": 0.0,
+    "least_iterations": 1,
     "learning_rate": 2e-4,
 }
 

@@ -17,7 +17,7 @@ PAPER = resolve("paper", {})
 TINY = {
     **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
     **{"locality": 0.0, "contrast_floor": 0.0},
-    **{"epochs": 2, "batch_size": 16},
+    **{"epochs": 2, "batch_size": 16, "least_iterations": 1},
 }
 
 
@@ -92,38 +92,50 @@ def test_a_contrast_floor_makes_a_faint_edge_count_as_a_strong_one():
     assert 0.25 < faint[1] < 0.7 < faint[2] < 1
 
 
-def test_views_are_the_eight_positions_of_a_square():
+def test_a_square_has_four_positions():
     x = torch.arange(9.0).view(1, 1, 3, 3)
-    seen = turns.views(x)
-    assert seen.shape == (8, 1, 1, 3, 3)
-    assert len({tuple(view.flatten().tolist()) for view in seen}) == 8
-    torch.testing.assert_close(seen[0], x)
+    seen = turns.turned(x)
+    assert seen.shape == (4, 1, 1, 3, 3)
+    assert torch.equal(seen[0], x)
+    assert seen[1, 0, 0].tolist() == [[2, 5, 8], [1, 4, 7], [0, 3, 6]]
+    assert len({tuple(one.flatten().tolist()) for one in seen}) == 4
 
 
-def test_views_of_an_oblong_keep_its_shape():
-    seen = turns.views(torch.arange(40.0).view(2, 1, 4, 5))
-    assert seen.shape == (4, 2, 1, 4, 5)
-    assert len({tuple(view.flatten().tolist()) for view in seen}) == 4
-    assert turns.TurnClassifier(1, (4, 5), 2)(seen[0]).shape == (2, 4)
+def test_another_rectangle_has_two():
+    seen = turns.turned(torch.arange(160.0).view(2, 1, 8, 10))
+    assert seen.shape == (2, 2, 1, 8, 10)
+    assert torch.equal(seen[1], seen[0].flip(2, 3))
+    assert turns.TurnClassifier(1, (8, 10), 2)(seen[0]).shape == (2, 2)
 
 
 def test_turn_loss_of_a_network_that_knows_nothing_is_chance():
     class Ignorant(torch.nn.Module):
         def forward(self, x):
-            return torch.zeros(len(x), 8)
+            return torch.zeros(len(x), 4)
 
     loss = turns.l_turns(Ignorant(), torch.rand(5, 1, 8, 8))
-    torch.testing.assert_close(loss, torch.full((5,), 8 * np.log(8), dtype=torch.float32))
+    torch.testing.assert_close(loss, torch.full((5,), 4 * np.log(4), dtype=torch.float32))
 
 
-def test_moved_images_are_near_and_drawn_by_the_generator():
-    x = to_range(torch.from_numpy(pixels(4, 16, 16, 1))).cumsum(2).cumsum(3) / 100
+def test_moved_images_are_shifted_by_whole_pixels_and_mirrored_at_random():
+    x = torch.rand(64, 3, 20, 10)
     one, same = (turns.moved(x, torch.Generator().manual_seed(3)) for _ in range(2))
     other = turns.moved(x, torch.Generator().manual_seed(4))
-    torch.testing.assert_close(one, same)
-    assert not torch.allclose(one, other)
-    assert one.shape == x.shape
-    assert (one - x).abs().mean() < (x - x.flip(3)).abs().mean()
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    seen = set()
+    for before, after in zip(x, one, strict=True):
+        for flip in (False, True):
+            plain = after.flip(2) if flip else after
+            inner = plain[:, 2:-2, 1:-1]
+            for down in range(5):
+                for right in range(3):
+                    if torch.equal(inner, before[:, down : down + 16, right : right + 8]):
+                        seen.add((down, right, flip))
+                        break
+    places = {place[:2] for place in seen}
+    assert len(places) > 10, "not everywhere"
+    assert {place[2] for place in seen} == {False, True}
 
 
 def test_turn_learning_rate_rises_and_ends_at_zero():

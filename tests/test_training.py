@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from conftest import tiny, tiny_flags
 from pyocgan import algorithm, images, scoring
 from pyocgan.cli import run
-from pyocgan.config import STAGES
+from pyocgan.config import STAGES, Config
 from pyocgan.errors import ModelError, OcganError, UsageError
 from pyocgan.training import Training
 
@@ -371,3 +371,15 @@ def test_interrupted_exits_130_with_a_checkpoint_and_goes_on(whole_run, tmp_path
     assert command(*COMMAND, f"--out={out}")[0] == 0
     assert_same_run(out, whole_run)
     assert not list(out.glob(".*"))  # nothing temporary
+
+
+def test_few_images_come_several_times_an_epoch_and_equally_often():
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
+    config = Config(stage="ae", autoencoder_width=2, batch_size=4, least_iterations=6, epochs=1)
+    training = Training(config, pixels, pixels, seed=0, device="cpu", precision="32-true")
+    assert training.iterations == 6
+    order = training._order(0)
+    counts = np.bincount(order[:24], minlength=10)
+    assert set(counts) == {2, 3}
+    assert not np.array_equal(order[:10], order[10:20])
+    assert next(training.run()).iterations == 6

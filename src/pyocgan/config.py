@@ -89,13 +89,16 @@ class Config:
     adam_beta1: float = _field(0.5, "Adam's β₁, for every network.")
     batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.")
     epochs: int = _field(50, "Passes over the training images.")
+    least_iterations: int = _field(
+        1, "Batches of an epoch at least; fewer images than that come several times."
+    )
 
     # Scores (see `evidence`). The paper has the first alone; several are standardised and added.
     scores: tuple[Score, ...] = _field(
         ("error",),
         "What the novelty score adds up: error (of pixels), gradients (the error in oriented "
         "gradients), neighbours (distance to normal images there), turns (a network's surprise at "
-        "turned and mirrored views).",
+        "turned views).",
     )
     locality: float = _field(
         0.0,
@@ -110,8 +113,8 @@ class Config:
         "Share of an image's usual gradient that is added to that of a cell before the cell is "
         "divided by it: the smaller, the more faint edges count; 0 leaves cells as they are.",
     )
-    turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
-    turn_images: int = _field(24, "Images of a batch that T sees, each in all its positions.")
+    turn_width: int = _field(24, "Channels of T's first convolution; doubled twice.")
+    turn_images: int = _field(32, "Images in a batch of T, each in all its positions.")
     turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's Adam.")
 
     # Held-out normal images: never trained on. No anomaly is ever seen.
@@ -171,6 +174,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "autoencoder_width": 16,
         "classifier_width": 16,
         "epochs": 25,
+        "least_iterations": 24,
         "learning_rate": 1e-3,
         "reconstruction_weight": 1.0,
         "gradient_weight": 10.0,
@@ -186,7 +190,12 @@ COLOUR: dict[str, Any] = {"latent_size": 512}
 
 # And in one preset: photographs have an upright, which many digits and letters have not.
 COLOUR_PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"scores": ("gradients", "neighbours", "turns")},
+    "default": {
+        "scores": ("gradients", "neighbours", "turns"),
+        "locality": 0.0,
+        "contrast_floor": 0.0,
+        "gradient_smoothing": 0.35,
+    },
 }
 
 
@@ -331,10 +340,11 @@ def _spell(wanted: Any) -> str:
 def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
     widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width")
-    positive = (*widths, "latent_size", "turn_images", "epochs")
+    positive = (*widths, "latent_size", "epochs", "least_iterations")
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
     bounds |= {
         "batch_size": (2, float("inf")),  # batch normalisation needs two
+        "turn_images": (2, float("inf")),
         "noise_variance": (0, float("inf")),
         "test_noise_variance": (0, float("inf")),
         "reconstruction_weight": (0, float("inf")),

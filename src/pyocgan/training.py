@@ -105,7 +105,8 @@ class Training:
     ) -> None:
         self.config, self.seed, self.validation = config, seed, validation
         self.batch_size = min(config.batch_size, len(train))
-        self.iterations = len(train) // self.batch_size  # the rest waits for another epoch's order
+        # Where images are left over, they wait for another epoch's order.
+        self.iterations = max(len(train) // self.batch_size, config.least_iterations)
         self.fabric = fabric = open_fabric(device, precision)
         self.precision = str(fabric._precision.precision)
         seeds = np.random.SeedSequence(seed).generate_state(3)
@@ -219,11 +220,13 @@ class Training:
         self._state = _State(**state)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """The order of the images, a function of seed and epoch alone."""
-        order: NDArray[np.int64] = np.random.default_rng([self.seed, epoch]).permutation(
-            len(self.images)
-        )
-        return order
+        """The order of an epoch's images, a function of seed and epoch alone.
+
+        All images in turn, as often as it takes.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        passes = -(-self.iterations * self.batch_size // len(self.images))
+        return np.concatenate([rng.permutation(len(self.images)) for _ in range(passes)])
 
     def next_batch(self) -> Tensor:
         """Return the images of the next iteration: (B, K, H, W) in [-1, 1]."""
@@ -256,7 +259,7 @@ class Training:
         return self._end_epoch() if self._state.iteration == self.iterations else None
 
     def update_turns(self, x: Tensor) -> Tensor:
-        """Step T, which no other network depends on, on images of a batch; return its loss."""
+        """Step T, which no other network depends on, on the images; return its mean loss."""
         T = self.evidence.T
         assert T is not None
         assert self.turn_optimizer is not None
@@ -264,7 +267,12 @@ class Training:
         for group in self.turn_optimizer.param_groups:
             group["lr"] = turns.learning_rate(done, self.config.turn_learning_rate)
         T.train()
-        return turns.update(T, self.turn_optimizer, x[: self.config.turn_images], self.generator)
+        losses = [
+            turns.update(T, self.turn_optimizer, some, self.generator)
+            for some in torch.split(x, self.config.turn_images)
+            if len(some) > 1  # batch normalisation needs two
+        ]
+        return torch.stack(losses).mean()
 
     @property
     def mining(self) -> bool:

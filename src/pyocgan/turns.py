@@ -1,6 +1,6 @@
-"""Which way up? A network T that tells turned and mirrored images of the class apart.
+"""Which way up? A network T that tells turned images of the class apart.
 
-An image of the class is recognised in each of its eight positions; a novel one looks wrong in most
+An image of the class is recognised in each of its four positions; a novel one looks wrong in most
 of them. Training on the class's own geometry needs no second class: Golan and El-Yaniv, "Deep
 anomaly detection using geometric transformations", NeurIPS 2018; Gidaris et al., ICLR 2018.
 Letters: B batch, K channels, H W pixels, V views.
@@ -14,15 +14,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-# Each image is first moved a little, as a scanner or a camera would: radians, shares of the size.
-ROTATION, SCALE, SHIFT = 0.1, 0.07, 0.05
+SHIFT = 0.1  # share of a side by which an image is moved at most, in training
 SMALLEST = 0.01  # added to a surprise before its logarithm, as T is often quite sure
 
 
-def views(x: Tensor) -> Tensor:
-    """Return (V, B, K, H, W): the eight turned and mirrored images, four where H ≠ W."""
-    turns = range(4) if x.shape[2] == x.shape[3] else (0, 2)
-    return torch.stack([torch.rot90(y, k, (2, 3)) for y in (x, x.flip(3)) for k in turns])
+def turned(x: Tensor) -> Tensor:
+    """Return (V, B, K, H, W): images turned by quarters, upright first; by halves where H ≠ W."""
+    quarters = range(4) if x.shape[2] == x.shape[3] else (0, 2)
+    return torch.stack([torch.rot90(x, k, (2, 3)) for k in quarters])
+
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions and a way around them (He et al., "Identity mappings", ECCV 2016)."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.BatchNorm2d(before), nn.BatchNorm2d(after)
+        self.conv_1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.conv_2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.around = None
+        if before != after:
+            self.around = nn.Conv2d(before, after, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm_1(x).relu()
+        around: Tensor = x if self.around is None else self.around(h)
+        change: Tensor = self.conv_2(self.norm_2(self.conv_1(h)).relu())
+        return around + change
 
 
 class TurnClassifier(nn.Module):
@@ -30,32 +48,29 @@ class TurnClassifier(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before, (h, w) = channels, size
-        for after, stride in ((1, 1), (2, 2), (2, 1), (4, 2), (4, 2)):
-            layers += [
-                nn.Conv2d(before, after * width, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(after * width),
-                nn.LeakyReLU(0.1),
-            ]
-            before, h, w = after * width, -(-h // stride), -(-w // stride)
-        positions = 8 if size[0] == size[1] else 4
-        self.features = nn.Sequential(*layers)
-        self.logits = nn.Sequential(
-            nn.Linear(before * h * w, 64), nn.ReLU(), nn.Linear(64, positions)
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, width, 4, 2, 1, bias=False),
+            Residual(width, width, 1),
+            Residual(width, 2 * width, 2),
+            Residual(2 * width, 2 * width, 1),
+            Residual(2 * width, 4 * width, 2),
+            nn.BatchNorm2d(4 * width),
+            nn.ReLU(),
         )
+        self.logits = nn.Linear(4 * width, 4 if size[0] == size[1] else 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.logits(self.features(x).flatten(1))
+        features = self.features(x.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.logits(features.mean((2, 3)))
         return logits
 
 
 def l_turns(T: nn.Module, x: Tensor) -> Tensor:
     """−log p(position | view), summed over views: (B,), ≥ 0. Golan and El-Yaniv, equation 1."""
-    seen = views(x)
-    position = torch.arange(len(seen), device=x.device).repeat_interleave(len(x))
-    surprise = F.cross_entropy(T(seen.flatten(0, 1)), position, reduction="none")
-    return surprise.view(len(seen), len(x)).sum(0)
+    views = turned(x)
+    position = torch.arange(len(views), device=x.device).repeat_interleave(len(x))
+    surprise = F.cross_entropy(T(views.flatten(0, 1)), position, reduction="none")
+    return surprise.view(len(views), len(x)).sum(0)
 
 
 def surprise(T: nn.Module, x: Tensor) -> Tensor:
@@ -66,7 +81,7 @@ def surprise(T: nn.Module, x: Tensor) -> Tensor:
 def update(
     T: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Step T on a batch of images, (B, K, H, W), each moved a little; return its loss."""
+    """Step T on images (B, K, H, W), each moved and perhaps mirrored; return its loss."""
     optimizer.zero_grad(set_to_none=True)
     loss = l_turns(T, moved(x, generator)).mean()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -75,14 +90,21 @@ def update(
 
 
 def moved(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Return each image rotated, scaled, sheared and shifted a little, edges repeated."""
-    draws = torch.rand(6, len(x), device=x.device, generator=generator) * 2 - 1
-    angle, (a, b), shear = ROTATION * draws[0], 1 + SCALE * draws[1:3], SCALE * draws[3]
-    right, down = SHIFT * draws[4:]
-    across = torch.stack([a * angle.cos() + shear, -b * angle.sin(), right], dim=1)
-    along = torch.stack([a * angle.sin(), b * angle.cos(), down], dim=1)
-    grid = F.affine_grid(torch.stack([across, along], dim=1), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    """Return each image shifted by up to `SHIFT` of its sides and mirrored or not.
+
+    Whole pixels, so that images stay as sharp as they are when scored; reflected at the edges.
+    """
+    h, w = x.shape[2:]
+    up, left = max(1, round(SHIFT * h)), max(1, round(SHIFT * w))
+    padded = F.pad(x, (left, left, up, up), mode="reflect")
+    draws = torch.rand(3, len(x), device=x.device, generator=generator).tolist()
+    rows = (int(draw * (2 * up + 1)) for draw in draws[0])
+    columns = (int(draw * (2 * left + 1)) for draw in draws[1])
+    shifted = torch.stack(
+        [y[:, a : a + h, b : b + w] for y, a, b in zip(padded, rows, columns, strict=True)]
+    )
+    mirrored = torch.tensor(draws[2], device=x.device) < 0.5
+    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
 
 
 def learning_rate(done: float, peak: float) -> float:
