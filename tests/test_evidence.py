@@ -4,19 +4,21 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from pyocgan import NoveltyDetector, baselines, evidence, scoring, turns
+from pyocgan import NoveltyDetector, baselines, evidence, projection, scoring, turns
 from pyocgan.config import resolve
 from pyocgan.errors import UsageError
 from pyocgan.gradients import oriented_gradients
 from pyocgan.images import to_range
 
-ALL = ("error", "gradients", "neighbours", "turns")
+ALL = ("error", "gradients", "codes", "neighbours", "windows", "turns", "views")
+WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 1.0, 0.7)
 PAPER = resolve("paper", {})
 TINY = {
     **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
-    **{"locality": 0.0, "contrast_floor": 0.0},
+    "contrast_floor": 0.0,
     **{"epochs": 2, "batch_size": 16, "least_iterations": 1},
 }
 
@@ -27,12 +29,7 @@ def pixels(*shape, seed=0):
 
 @pytest.fixture(scope="module")
 def summed(eights):
-    return NoveltyDetector("default", settings={**TINY, "scores": ALL}, fpr=0.1).fit(eights)
-
-
-@pytest.fixture(scope="module")
-def local(eights):
-    settings = {**TINY, "scores": ALL, "locality": 0.4}
+    settings = {**TINY, "scores": ALL, "score_weights": WEIGHTS}
     return NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
 
 
@@ -109,25 +106,26 @@ def test_another_rectangle_has_two():
 
 
 def test_turn_loss_of_a_network_that_knows_nothing_is_chance():
-    class Ignorant(torch.nn.Module):
-        def forward(self, x):
-            return torch.zeros(len(x), 4)
-
-    loss = turns.l_turns(Ignorant(), torch.rand(5, 1, 8, 8))
+    ignorant = turns.TurnClassifier(1, (8, 8), 3)
+    for weight in ignorant.logits.parameters():
+        torch.nn.init.zeros_(weight)
+    loss = turns.l_turns(ignorant, torch.rand(5, 1, 8, 8))
     torch.testing.assert_close(loss, torch.full((5,), 4 * np.log(4), dtype=torch.float32))
 
 
 def test_moved_images_are_shifted_by_whole_pixels_and_mirrored_at_random():
     x = torch.rand(64, 3, 20, 10)
-    one, same = (turns.moved(x, torch.Generator().manual_seed(3)) for _ in range(2))
-    other = turns.moved(x, torch.Generator().manual_seed(4))
+    one, same, other, plain = (
+        turns.moved(x, torch.Generator().manual_seed(seed), mirror=mirror)
+        for seed, mirror in ((3, True), (3, True), (4, True), (3, False))
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     seen = set()
     for before, after in zip(x, one, strict=True):
         for flip in (False, True):
-            plain = after.flip(2) if flip else after
-            inner = plain[:, 2:-2, 1:-1]
+            upright = after.flip(2) if flip else after
+            inner = upright[:, 2:-2, 1:-1]
             for down in range(5):
                 for right in range(3):
                     if torch.equal(inner, before[:, down : down + 16, right : right + 8]):
@@ -136,6 +134,11 @@ def test_moved_images_are_shifted_by_whole_pixels_and_mirrored_at_random():
     places = {place[:2] for place in seen}
     assert len(places) > 10, "not everywhere"
     assert {place[2] for place in seen} == {False, True}
+    as_shifted = [torch.equal(*pair) for pair in zip(one, plain, strict=True)]
+    as_mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(one, plain, strict=True)]
+    assert all(a or b for a, b in zip(as_shifted, as_mirrored, strict=True))
+    assert any(as_shifted)
+    assert any(as_mirrored)
 
 
 def test_turn_learning_rate_rises_and_ends_at_zero():
@@ -145,54 +148,97 @@ def test_turn_learning_rate_rises_and_ends_at_zero():
     assert rates[-1] == pytest.approx(0)
 
 
+def plane_distance(phi, normal):
+    """Vincent and Bengio's distance, as ridge regression by scikit-learn: (B,)."""
+    found = []
+    for p in np.float64(phi):
+        near = normal[np.linalg.norm(normal - p, axis=1).argsort()[: projection.NEIGHBOURS]]
+        directions = near - near.mean(0)
+        ridge = Ridge(projection.RIDGE * np.square(directions).sum(1).mean(), fit_intercept=False)
+        left = p - near.mean(0)
+        found.append(np.linalg.norm(left - ridge.fit(directions.T, left).predict(directions.T)))
+    return np.array(found)
+
+
+def test_distance_to_the_neighbours_plane_is_ridge_regression():
+    rng = np.random.default_rng(0)
+    phi, normal = rng.normal(size=(6, 50)), rng.normal(size=(90, 50))
+    ours = projection.distance(torch.from_numpy(phi), torch.from_numpy(normal))
+    np.testing.assert_allclose(ours, plane_distance(phi, normal), rtol=1e-9)
+
+
+def test_moving_along_the_plane_counts_less_than_moving_off_it():
+    rng = np.random.default_rng(1)
+    flat = torch.zeros(40, 5, dtype=torch.float64)
+    flat[:, :2] = torch.from_numpy(rng.uniform(-1, 1, (40, 2)))
+    between, off = torch.zeros(2, 1, 5, dtype=torch.float64)
+    between[0, 0], off[0, 4] = 0.3, 0.3
+    along, away = (projection.distance(p, flat).item() for p in (between, off))
+    assert along < 0.5 * away
+    assert away >= 0.3
+
+
+@pytest.mark.parametrize("n", [1, 3, 25])
+def test_few_or_equal_neighbours_leave_the_plain_distance(n):
+    normal, phi = torch.ones(n, 4).half(), torch.zeros(2, 4)
+    torch.testing.assert_close(projection.distance(phi, normal), torch.full((2,), 2.0))
+    assert projection.distance(torch.ones(1, 4), normal).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("h", "w"), [(14, 14), (16, 14), (4, 5), (1, 2)])
+def test_four_windows_lie_in_the_corners_and_cover_all(h, w):
+    maps = torch.arange(2 * 3 * h * w).view(2, 3, h, w)
+    parts = evidence.corners(maps)
+    assert [part.shape for part in parts] == [(2, 3, max(1, h * 3 // 4), max(1, w * 3 // 4))] * 4
+    assert {int(v) for part in parts for v in part.flatten()} == set(range(maps.numel()))
+    assert torch.equal(parts[3][:, :, -1, -1], maps[:, :, -1, -1])
+
+
 def test_each_score_against_an_independent_computation(summed, eights):
     X = eights[:7, :, :, None]
-    scores = each_score(summed, X).numpy()
+    scores = dict(zip(ALL, each_score(summed, X).T.numpy(), strict=True))
+    train = summed._prepare(eights).train
     phi = baselines.oriented_gradients
-    knn = summed.evidence_.neighbours.float().numpy()
     ((_, x_hat),) = scoring.reconstructions(summed.networks_, X, summed.config_)
     x_hat = (x_hat.permute(0, 2, 3, 1).double().numpy() + 1) * 127.5
     errors = np.square((X - x_hat) / 127.5).mean((1, 2, 3))
-    np.testing.assert_allclose(scores[:, 0], errors, rtol=1e-4)
-    np.testing.assert_allclose(scores[:, 1], 1 - (phi(X) * phi(x_hat)).sum(1), rtol=1e-3)
-    ours = oriented_gradients(to_range(torch.from_numpy(X)), PAPER).numpy()
-    distances = np.linalg.norm(ours[:, None] - knn, axis=2)
-    np.testing.assert_allclose(scores[:, 2], np.sort(distances)[:, :5].mean(1), atol=2e-3)
-    assert (scores[:, 3] >= turns.SMALLEST).all()
+    np.testing.assert_allclose(scores["error"], errors, rtol=1e-4)
+    np.testing.assert_allclose(scores["gradients"], 1 - (phi(X) * phi(x_hat)).sum(1), rtol=1e-3)
+    seen, normal = phi(X), phi(train)
+    np.testing.assert_allclose(scores["neighbours"], plane_distance(seen, normal), atol=2e-3)
+    # The baseline lists rows, columns, then directions.
+    seen, normal = (f.reshape(-1, 4, 4, 4) for f in (seen, normal))
+    corners = [(a, b) for a in (slice(3), slice(1, 4)) for b in (slice(3), slice(1, 4))]
+    parts = [
+        plane_distance(seen[:, a, b].reshape(7, -1), normal[:, a, b].reshape(len(train), -1))
+        for a, b in corners
+    ]
+    np.testing.assert_allclose(scores["windows"], np.mean(parts, axis=0), atol=2e-3)
+    codes = [
+        torch.cat([z for _, z, _ in scoring.passes(summed.networks_, pixels, summed.config_)])
+        for pixels in (X, train)
+    ]
+    np.testing.assert_allclose(
+        scores["codes"], plane_distance(*(z.numpy() for z in codes)), atol=2e-3
+    )
+    assert (scores["turns"] >= turns.SMALLEST).all()
+    T = summed.evidence_.T
+    with torch.no_grad():
+        views = [
+            turns.features(turns.seen(T, to_range(torch.from_numpy(pixels)))).numpy()
+            for pixels in (X, train)
+        ]
+    np.testing.assert_allclose(scores["views"], plane_distance(*views), atol=2e-3)
 
 
-def test_scores_are_divided_by_those_of_the_nearest_normal_images(summed, local, eights):
-    np.testing.assert_array_equal(local.evidence_.neighbours, summed.evidence_.neighbours)
-    normal = summed.evidence_.neighbours.float()
-    X = eights[-9:]
-    phi = oriented_gradients(to_range(torch.from_numpy(X[..., None])), local.config_)
-    logs = each_score(summed, X).log()
-    own = each_score(summed, local._prepare(eights).train).log()
-    own[:, 2] = torch.stack(
-        [(p - normal).norm(dim=1).sort().values[1:6].mean() for p in normal]
-    ).log()
-    own = own.maximum(own.median(0).values - np.log(10))
-    for i, p in enumerate(phi):
-        nearest = (p - normal).norm(dim=1).argsort()[:5]
-        logs[i] -= 0.4 * own[nearest].mean(0)
-    torch.testing.assert_close(each_score(local, X).log(), logs, atol=2e-3, rtol=1e-3)
-
-
-def test_copies_of_an_image_do_not_make_their_surroundings_novel(eights):
-    chosen = {**TINY, "scores": ("neighbours",), "locality": 0.5}
-    X = np.concatenate([eights] + [eights[:1]] * 12)
-    found = NoveltyDetector("default", settings=chosen, fpr=0.1).fit(X)
-    local = found.evidence_.local
-    assert local.min() >= local.median() - np.log(10) - 1e-9
-    assert local.min() < local.median() - 2  # they are there
-    assert found.novelty_scores(eights[:1]) < found.novelty_scores(eights).min() + 1e-9
-
-
-def test_without_neighbours_there_is_no_locality(eights):
-    chosen = {**TINY, "scores": ("error", "gradients"), "locality": 0.5}
-    found = NoveltyDetector("default", settings=chosen, fpr=0.1).fit(eights)
-    plain = NoveltyDetector("default", settings={**chosen, "locality": 0.0}, fpr=0.1).fit(eights)
-    np.testing.assert_array_equal(found.novelty_scores(eights), plain.novelty_scores(eights))
+def test_what_T_sees_has_unit_norm_in_each_position_and_turns_with_the_image():
+    T = turns.TurnClassifier(1, (8, 8), 8).eval()
+    x = to_range(torch.from_numpy(pixels(5, 8, 8, 1)))
+    with torch.no_grad():
+        both = (x, x.rot90(1, (2, 3)))
+        seen, quarter = (turns.features(turns.seen(T, y)).view(5, 4, 32) for y in both)
+    torch.testing.assert_close(seen.norm(dim=2), torch.ones(5, 4))
+    torch.testing.assert_close(quarter, seen.roll(-1, 1))
 
 
 def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
@@ -200,16 +246,20 @@ def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
     logs = each_score(summed, prepared.validation).log()
     torch.testing.assert_close(summed.evidence_.mean, logs.mean(0))
     torch.testing.assert_close(summed.evidence_.std, logs.std(0, correction=0))
-    expected = ((logs - logs.mean(0)) / logs.std(0, correction=0)).sum(1).numpy()
+    deviations = ((logs - logs.mean(0)) / logs.std(0, correction=0)).numpy()
+    expected = sum(weight * one for weight, one in zip(WEIGHTS, deviations.T, strict=True))
     order = summed._scores(prepared.validation)
     np.testing.assert_allclose(order, expected, rtol=1e-9)
 
 
-def test_neighbours_are_training_images_alone(summed, eights):
+def test_normal_features_are_of_training_images_alone(summed, eights):
     prepared = summed._prepare(eights)
-    assert len(summed.evidence_.neighbours) == summed.split_.train
-    distances = each_score(summed, prepared.train)[:, 2]
-    assert distances.min() < each_score(summed, prepared.calibration)[:, 2].min()
+    normal = dict(summed.evidence_.normal.named_buffers())
+    assert normal.keys() == {"gradients", "codes", "views"}
+    assert {len(features) for features in normal.values()} == {summed.split_.train}
+    distances = each_score(summed, prepared.train)[:, ALL.index("neighbours")]
+    held_out = each_score(summed, prepared.calibration)[:, ALL.index("neighbours")]
+    assert distances.mean() < held_out.mean()
 
 
 def test_a_score_does_not_depend_on_its_batch(summed, eights):
@@ -218,11 +268,11 @@ def test_a_score_does_not_depend_on_its_batch(summed, eights):
     np.testing.assert_allclose(alone, scores[::9], rtol=1e-3, atol=1e-3)
 
 
-def test_saved_and_loaded_scores_are_the_same(local, eights, tmp_path):
-    local.save(tmp_path / "model")
+def test_saved_and_loaded_scores_are_the_same(summed, eights, tmp_path):
+    summed.save(tmp_path / "model")
     again = NoveltyDetector.load(tmp_path / "model")
-    np.testing.assert_array_equal(again.novelty_scores(eights), local.novelty_scores(eights))
-    np.testing.assert_array_equal(again.p_values(eights), local.p_values(eights))
+    np.testing.assert_array_equal(again.novelty_scores(eights), summed.novelty_scores(eights))
+    np.testing.assert_array_equal(again.p_values(eights), summed.p_values(eights))
 
 
 def test_a_resumed_training_is_the_uninterrupted_one(eights, tmp_path):
@@ -244,13 +294,13 @@ def test_a_resumed_training_is_the_uninterrupted_one(eights, tmp_path):
 def test_the_paper_scores_by_the_reconstruction_error_alone(eights):
     detector = NoveltyDetector("paper", settings={**TINY, "stage": "ae"}, fpr=0.1).fit(eights)
     assert detector.evidence_.T is None
-    assert detector.evidence_.neighbours.numel() == 0
+    assert not list(detector.evidence_.normal.buffers())
     errors = np.square((eights - detector.reconstruct(eights)[..., 0].astype(float)) / 127.5)
     np.testing.assert_allclose(detector.novelty_scores(eights), errors.mean((1, 2)), rtol=0.05)
 
 
 def test_it_finds_other_digits(eights, others):
-    chosen = {**TINY, "epochs": 5, "scores": ("gradients", "neighbours")}
+    chosen = {**TINY, "epochs": 5, "scores": ("gradients", "neighbours", "windows")}
     found = NoveltyDetector("default", settings=chosen, fpr=0.1).fit(eights[:90])
     X = np.concatenate([eights[90:], others])
     truth = np.r_[np.zeros(30), np.ones(len(others))]
@@ -270,8 +320,27 @@ def test_scores_can_be_spelled_as_text():
     )
 
 
-def test_default_asks_which_way_up_of_colour_images_alone():
-    assert "turns" not in resolve("default", {}).scores
-    assert "turns" in resolve("default", {}, channels=3).scores
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.0), "1,2,3", (1.0, -2.0)])
+def test_weights_that_do_not_fit_the_scores(weights):
+    with pytest.raises(UsageError, match=r"score_weights = .* for each of the scores error, turns"):
+        resolve("paper", {"scores": "error,turns", "score_weights": weights})
+
+
+def test_weights_that_are_no_numbers():
+    with pytest.raises(UsageError, match=r"score_weights = 'much' must be numbers such as 0.3,1"):
+        resolve("paper", {"score_weights": "much"})
+
+
+def test_other_scores_than_the_presets_have_no_weights_of_its():
+    assert len(resolve("default", {}).score_weights) == len(resolve("default", {}).scores)
+    assert resolve("default", {"scores": "error,turns"}).score_weights == ()
+    chosen = {"scores": "error,turns", "score_weights": "1,0.5"}
+    assert resolve("default", chosen, channels=3).score_weights == (1.0, 0.5)
+
+
+def test_mirrored_images_are_of_the_class_in_colour_alone():
+    assert resolve("default", {}).symmetry == "none"
+    assert resolve("default", {}, channels=3).symmetry == "mirror"
+    assert resolve("default", {"scores": "views"}).uses_turns
     assert resolve("paper", {}, channels=3).scores == ("error",)
     assert resolve("default", {"scores": "error"}, channels=3).scores == ("error",)

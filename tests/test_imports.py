@@ -21,7 +21,7 @@ LAYERS = """
     convolution gradients losses run_folder tasks
     networks
     frozen folding
-    mining scoring
+    mining scoring projection
     algorithm evidence
     training
     stacked

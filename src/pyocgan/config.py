@@ -22,7 +22,7 @@ from .errors import UsageError, unknown
 
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-Score = Literal["error", "gradients", "neighbours", "turns"]
+Score = Literal["error", "gradients", "neighbours", "windows", "codes", "turns", "views"]
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
 # and the spread of the first weights are not printed: Adam's usual one, and DCGAN's.
@@ -97,13 +97,13 @@ class Config:
     scores: tuple[Score, ...] = _field(
         ("error",),
         "What the novelty score adds up: error (of pixels), gradients (the error in oriented "
-        "gradients), neighbours (distance to normal images there), turns (a network's surprise at "
-        "turned views).",
+        "gradients), codes (distance to normal codes), neighbours (distance to normal images in "
+        "oriented gradients), windows (the same for each of four parts of an image), turns (a "
+        "network's surprise at turned views), views (distance to normal images in what that "
+        "network sees).",
     )
-    locality: float = _field(
-        0.0,
-        "Power of the nearest normal images' own scores by which each score is divided; 0 for "
-        "none, and without the score neighbours.",
+    score_weights: tuple[float, ...] = _field(
+        (), "Weights of the scores in their sum, in the order of scores, as 0.3,1; or 1 each."
     )
     gradient_smoothing: float = _field(
         0.0, "σ of a blur before oriented gradients are taken, in cells of two pixels or more."
@@ -113,7 +113,10 @@ class Config:
         "Share of an image's usual gradient that is added to that of a cell before the cell is "
         "divided by it: the smaller, the more faint edges count; 0 leaves cells as they are.",
     )
-    turn_width: int = _field(24, "Channels of T's first convolution; doubled twice.")
+    symmetry: Literal["none", "mirror"] = _field(
+        "none", "What leaves an image of the class in it, for training T: none, or mirror."
+    )
+    turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
     turn_images: int = _field(32, "Images in a batch of T, each in all its positions.")
     turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's Adam.")
 
@@ -148,7 +151,7 @@ class Config:
     @property
     def uses_turns(self) -> bool:
         """Whether T is trained."""
-        return "turns" in self.scores
+        return not {"turns", "views"}.isdisjoint(self.scores)
 
     @property
     def noise_std(self) -> float:
@@ -173,13 +176,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stage": "+latent",
         "autoencoder_width": 16,
         "classifier_width": 16,
-        "epochs": 25,
-        "least_iterations": 24,
+        "epochs": 10,
+        "least_iterations": 10,
         "learning_rate": 1e-3,
         "reconstruction_weight": 1.0,
         "gradient_weight": 10.0,
-        "scores": ("gradients", "neighbours"),
-        "locality": 0.35,
+        "scores": ("gradients", "neighbours", "windows", "turns", "views"),
+        "score_weights": (0.3, 1.0, 1.0, 0.2, 0.2),
         "contrast_floor": 0.2,
     },
     "fast": {"autoencoder_width": 16, "classifier_width": 16, "epochs": 40},
@@ -191,9 +194,12 @@ COLOUR: dict[str, Any] = {"latent_size": 512}
 # And in one preset: photographs have an upright, which many digits and letters have not.
 COLOUR_PRESETS: dict[str, dict[str, Any]] = {
     "default": {
-        "scores": ("gradients", "neighbours", "turns"),
-        "locality": 0.0,
-        "contrast_floor": 0.0,
+        "scores": ("gradients", "windows", "turns", "views"),
+        "score_weights": (0.3, 1.0, 1.0, 1.0),
+        "symmetry": "mirror",
+        "turn_width": 24,
+        "epochs": 15,
+        "contrast_floor": 1.0,
         "gradient_smoothing": 0.35,
     },
 }
@@ -219,7 +225,10 @@ def resolve(preset: str, settings: Mapping[str, Any], *, channels: int = 1) -> C
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     colour = COLOUR | COLOUR_PRESETS.get(preset, {}) if channels == 3 else {}
-    return Config(**(PRESETS[preset] | colour | check_settings(settings)))
+    chosen, laid_over = PRESETS[preset] | colour, check_settings(settings)
+    if "scores" in laid_over:  # the preset's weights are those of its own scores
+        chosen.pop("score_weights", None)
+    return Config(**(chosen | laid_over))
 
 
 def merge(
@@ -333,7 +342,9 @@ def _spell(wanted: Any) -> str:
         item, length = get_args(wanted)[0], get_args(wanted)[1]
         if get_origin(item) is Literal:
             return f"a list of {_spell(item)}"
-        return "whole numbers such as 128,64" if length is Ellipsis else "HEIGHTxWIDTH"
+        if length is not Ellipsis:
+            return "HEIGHTxWIDTH"
+        return "numbers such as 0.3,1" if item is float else "whole numbers such as 128,64"
     return {int: "a whole number", float: "a number", str: "a word"}[wanted]
 
 
@@ -352,7 +363,6 @@ def _check(config: Config) -> None:
         "mining_steps": (0, float("inf")),
         "mining_step_size": (0, float("inf")),
         "mining_warmup": (0, 1),
-        "locality": (0, 1),
         "gradient_smoothing": (0, float("inf")),
         "contrast_floor": (0, float("inf")),
         "learning_rate": (1e-12, 1),
@@ -370,6 +380,12 @@ def _check(config: Config) -> None:
         raise UsageError(f"latent_widths = {config.latent_widths!r} must be whole numbers from 1")
     if not config.scores or len(set(config.scores)) < len(config.scores):
         raise UsageError(f"scores = {config.scores!r} must name one or more, each once")
+    weights = config.score_weights
+    if weights and not (len(weights) == len(config.scores) and min(weights) > 0):
+        raise UsageError(
+            f"score_weights = {weights!r} must be a number above 0 for each of the scores "
+            f"{', '.join(config.scores)}"
+        )
     _check_image_size(config.image_size)
 
 

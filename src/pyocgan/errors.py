@@ -39,8 +39,13 @@ class TrainingInterruptedError(OcganError):
     exit_code = 130
 
 
+LISTED = 20  # names in a message at most
+
+
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """Build the error for an unknown name: quote it, suggest the nearest known one, list all.
+
+    A long list is left out beside a suggestion.
 
     Parameters
     ----------
@@ -53,6 +58,11 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """
     names = [str(name) for name in known]
     close = get_close_matches(str(given), names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    listing = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
-    return UsageError(f"unknown {kind} {given!r}: {hint}known: {listing}")
+    listing = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+    if not close:
+        hint = f"known: {listing}"
+    elif len(names) > LISTED:
+        hint = f"did you mean {close[0]!r}?"
+    else:
+        hint = f"did you mean {close[0]!r}? known: {listing}"
+    return UsageError(f"unknown {kind} {given!r}: {hint}")

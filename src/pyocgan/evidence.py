@@ -1,34 +1,41 @@
 """Several scores of one image, and their sum.
 
 The paper scores by the squared error of pixels alone. The other scores here are computed from the
-same networks or from the normal images themselves. Each is standardised by its logarithm's mean and
-deviation over held-out normal images, so that no anomaly and no test image weighs them; the
-novelty score is the sum. A single score is returned as it is.
-
-Where the normal images nearest to an image are known, each score is also compared with theirs: an
-error that is usual in one region of the class is large in another (the local scaling of Breunig et
-al., "LOF: identifying density-based local outliers", SIGMOD 2000, to a power, `config.locality`).
-Letters: B batch, K channels, H W pixels, n normal images, D features.
+same networks or from the normal images themselves, each in one short function. Each is standardised
+by its logarithm's mean and deviation over held-out normal images, so that no anomaly and no test
+image counts; the novelty score is their sum, weighted as `config.score_weights` says. A single
+score is returned as it is.
+Letters: B batch, K channels, H W pixels, h w cells, n normal images, D features.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from . import scoring, turns
-from .config import Config
-from .gradients import gradient_error, oriented_gradients
+from . import projection, scoring, turns
+from .config import Config, Score
+from .gradients import gradient_error, gradient_maps
 from .networks import Networks
 
-NEIGHBOURS = 5
-NEIGHBOURS_AMONG = 10_000  # normal images that are kept at most
-LEAST = math.log(10)  # below the median: what copies of an image, at distance 0, count as
+NORMAL_AMONG = 10_000  # normal images that are kept at most
 TINY = 1e-12  # keeps the logarithm of a perfect score finite
+
+Normal = Mapping[str, Tensor]  # features of normal images, by space
+
+# Which features of normal images a score needs.
+SPACES: dict[Score, str] = {
+    "neighbours": "gradients",
+    "windows": "gradients",
+    "codes": "codes",
+    "views": "views",
+}
 
 
 class Evidence(nn.Module):
@@ -37,46 +44,155 @@ class Evidence(nn.Module):
     Attributes
     ----------
     T : TurnClassifier or None
-        Where ``"turns"`` is among the scores.
-    neighbours : Tensor
-        (n, D) float16, features of normal images, where ``"neighbours"`` is among the scores.
-    local : Tensor
-        (n, number of scores), the logarithms of those images' own scores; empty without locality.
+        Where ``"turns"`` or ``"views"`` is among the scores.
+    normal : Module
+        A buffer for each of `SPACES` that is needed: features of normal images, (n, …) float16.
     mean, std : Tensor
         (number of scores,) of the logarithms over held-out normal images.
+    weights : Tensor
+        (number of scores,) in their sum.
     """
 
-    neighbours: Tensor
-    local: Tensor
     mean: Tensor
     std: Tensor
+    weights: Tensor
 
     def __init__(
         self, config: Config, channels: int, size: tuple[int, int], *, seed: int = 0
     ) -> None:
         super().__init__()
-        self.scores, self.locality = config.scores, config.locality
+        self.scores = config.scores
         self.T = None
         if config.uses_turns:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.T = turns.TurnClassifier(channels, size, config.turn_width)
-        self.register_buffer("neighbours", torch.empty(0, 0, dtype=torch.float16))
-        self.register_buffer("local", torch.empty(0, len(self.scores), dtype=torch.float64))
+        self.normal = nn.Module()
+        for space in dict.fromkeys(SPACES[name] for name in self.scores if name in SPACES):
+            self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))
         self.register_buffer("mean", torch.zeros(len(self.scores), dtype=torch.float64))
         self.register_buffer("std", torch.ones(len(self.scores), dtype=torch.float64))
+        weights = torch.tensor(
+            config.score_weights or [1.0] * len(self.scores), dtype=torch.float64
+        )
+        self.register_buffer("weights", weights, persistent=False)
 
     @property
-    def compares_locally(self) -> bool:
-        """Whether scores are compared with those of the nearest normal images."""
-        return self.locality > 0 and "neighbours" in self.scores
+    def normal_spaces(self) -> list[str]:
+        """The names of the buffers in `normal`."""
+        return [name for name, _ in self.normal.named_buffers()]
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Load a state whose number of neighbours is not known before."""
-        for name in ("neighbours", "local"):
-            if name in tensors:
-                setattr(self, name, torch.empty_like(tensors[name]))
+        """Load a state whose number of normal images is not known before."""
+        for space in self.normal_spaces:
+            kept = tensors.get(f"normal.{space}")
+            if kept is not None:
+                setattr(self.normal, space, torch.empty_like(kept))
         self.load_state_dict(tensors)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images, and each thing that scores look at, computed when first asked for."""
+
+    x: Tensor  # (B, K, H, W) in [-1, 1]
+    codes: Tensor  # En(x), (B, d) in (-1, 1)
+    x_hat: Tensor  # De(En(x)), as x
+    T: turns.TurnClassifier | None
+    config: Config
+
+    @cached_property
+    def gradients(self) -> Tensor:
+        """Oriented gradients, (B, 4·K, h, w), of unit norm."""
+        return gradient_maps(self.x, self.config)
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """What T sees in the image's positions, (V, B, F)."""
+        assert self.T is not None
+        return turns.seen(self.T, self.x)
+
+    @property
+    def views(self) -> Tensor:
+        """The same side by side, (B, V·F)."""
+        return turns.features(self.seen)
+
+
+# ---- each score, (B,) ≥ 0 ------------------------------------------------------------------------
+
+
+def error(batch: _Batch, normal: Normal) -> Tensor:
+    """‖x − De(En(x))‖², the paper's score (section 3.3)."""
+    return scoring.pixel_error(batch.x, batch.x_hat)
+
+
+def gradients(batch: _Batch, normal: Normal) -> Tensor:
+    """The error of the same reconstruction in oriented gradients."""
+    return gradient_error(batch.x, batch.x_hat, batch.config)
+
+
+def neighbours(batch: _Batch, normal: Normal) -> Tensor:
+    """Distance of oriented gradients to the plane of the nearest normal images."""
+    return _distance(batch.gradients, normal["gradients"])
+
+
+def windows(batch: _Batch, normal: Normal) -> Tensor:
+    """The same in four overlapping windows, each with neighbours of its own; the mean.
+
+    Parts of an image that are each like some normal image, but of different ones, are less novel
+    than one part that is like none.
+    """
+    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
+    return torch.stack([_distance(part, normal_part) for part, normal_part in pairs]).mean(0)
+
+
+def codes(batch: _Batch, normal: Normal) -> Tensor:
+    """Distance of the code En(x) to the plane of the nearest normal codes, in the latent cube."""
+    return _distance(batch.codes, normal["codes"])
+
+
+def surprise(batch: _Batch, normal: Normal) -> Tensor:
+    """How little the image's positions look like the class's to T."""
+    assert batch.T is not None
+    return turns.surprise(batch.T, batch.seen)
+
+
+def views(batch: _Batch, normal: Normal) -> Tensor:
+    """Distance to the plane of the nearest normal images in what T sees in all positions.
+
+    Features of a network trained to tell an image's positions apart, in all of them: Tack et al.,
+    "CSI: novelty detection via contrastive learning on distributionally shifted instances",
+    NeurIPS 2020, who use cosine similarity.
+    """
+    return _distance(batch.views, normal["views"])
+
+
+FUNCTIONS: dict[Score, Callable[[_Batch, Normal], Tensor]] = {
+    "error": error,
+    "gradients": gradients,
+    "neighbours": neighbours,
+    "windows": windows,
+    "codes": codes,
+    "turns": surprise,
+    "views": views,
+}
+
+
+def corners(maps: Tensor) -> list[Tensor]:
+    """Return the four windows of maps (B, C, h, w) of ¾ of each side, one in every corner."""
+    h, w = (max(1, side * 3 // 4) for side in maps.shape[2:])
+    return [maps[:, :, rows, columns] for rows in _ends(h) for columns in _ends(w)]
+
+
+def _ends(length: int) -> tuple[slice, slice]:
+    return slice(length), slice(-length, None)
+
+
+def _distance(phi: Tensor, normal: Tensor) -> Tensor:
+    return projection.distance(phi.flatten(1), normal.flatten(1))
+
+
+# ---- their sum -----------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -88,13 +204,14 @@ def gather(
     config: Config,
 ) -> None:
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
-    if "neighbours" in evidence.scores:
-        kept = train[:: -(-len(train) // NEIGHBOURS_AMONG)]
-        batches = scoring.batches(kept, next(nets.parameters()).device)
-        evidence.neighbours = torch.cat([oriented_gradients(x, config) for x in batches]).half()
-        if evidence.compares_locally:
-            local = _all_logs(evidence, nets, kept, config, themselves=True)
-            evidence.local = local.maximum(local.median(0).values - LEAST)
+    evidence.eval()
+    kept: dict[str, list[Tensor]] = {space: [] for space in evidence.normal_spaces}
+    if kept:
+        for batch in _batches(evidence, nets, train[:: -(-len(train) // NORMAL_AMONG)], config):
+            for space, features in kept.items():
+                features.append(getattr(batch, space).half())
+    for space, features in kept.items():
+        setattr(evidence.normal, space, torch.cat(features))
     if len(evidence.scores) > 1:
         logs = _all_logs(evidence, nets, held_out, config)
         std = logs.std(0, correction=0)
@@ -107,67 +224,34 @@ def novelty_scores(
 ) -> NDArray[np.float64]:
     """Return the novelty score of each image, (N,) float64, for uint8 images (N, H, W, K).
 
-    The one score that `config.scores` names, or the sum of several, each as deviations of its
-    logarithm from the mean of held-out normal images.
+    The one score that `config.scores` names, or the weighted sum of several, each as deviations of
+    its logarithm from the mean of held-out normal images.
     """
     logs = _all_logs(evidence, nets, pixels, config)
     if logs.shape[1] == 1:
         scores = logs[:, 0].exp()
     else:
-        scores = ((logs - evidence.mean) / evidence.std).sum(1)
+        scores = ((logs - evidence.mean) / evidence.std) @ evidence.weights
     result: NDArray[np.float64] = scores.cpu().numpy()
     return result
 
 
 def _all_logs(
-    evidence: Evidence,
-    nets: Networks,
-    pixels: NDArray[np.uint8],
-    config: Config,
-    *,
-    themselves: bool = False,
+    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Tensor:
-    """Return the logarithm of every score of every image: (N, number of scores) float64.
-
-    With `themselves`, the images are the neighbours; none is then among its own.
-    """
+    """Return the logarithm of every score of every image: (N, number of scores) float64."""
     evidence.eval()
-    pairs = scoring.reconstructions(nets, pixels, config)
-    batches = [_logs(evidence, x, x_hat, config, themselves) for x, x_hat in pairs]
-    empty = torch.empty(0, len(evidence.scores), dtype=torch.float64)
-    return torch.cat(batches) if batches else empty
+    normal = dict(evidence.normal.named_buffers())
+    every = [
+        [FUNCTIONS[name](batch, normal).double() for name in evidence.scores]
+        for batch in _batches(evidence, nets, pixels, config)
+    ]
+    logs = [torch.stack(scores, dim=1).clamp(min=TINY).log() for scores in every]
+    return torch.cat(logs) if logs else torch.empty(0, len(evidence.scores), dtype=torch.float64)
 
 
-def _logs(evidence: Evidence, x: Tensor, x_hat: Tensor, config: Config, themselves: bool) -> Tensor:
-    """Return the logarithms of a batch's scores: (B, number of scores) float64."""
-    scores = {}
-    if "error" in evidence.scores:
-        scores["error"] = scoring.pixel_error(x, x_hat)
-    if "gradients" in evidence.scores:
-        scores["gradients"] = gradient_error(x, x_hat, config).double()
-    if "neighbours" in evidence.scores:
-        distances, rows = nearest(
-            oriented_gradients(x, config), evidence.neighbours, without_first=themselves
-        )
-        scores["neighbours"] = distances.double().mean(1)
-    if evidence.T is not None:
-        scores["turns"] = turns.surprise(evidence.T, x).double()
-    logs = torch.stack([scores[name] for name in evidence.scores], dim=1).clamp(min=TINY).log()
-    if evidence.compares_locally and not themselves:
-        logs -= evidence.locality * evidence.local[rows].mean(1)
-    return logs
-
-
-def nearest(
-    phi: Tensor, neighbours: Tensor, *, without_first: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Return distances to the five nearest neighbours, and which they are: (B, 5) twice.
-
-    `phi` are features of images (B, D), `neighbours` those of normal ones (n, D). `without_first`
-    leaves the nearest one out, which is the image itself where it is among the neighbours.
-    """
-    among = min(NEIGHBOURS + without_first, len(neighbours))
-    rows = torch.cdist(phi, neighbours.to(phi.dtype)).topk(among, largest=False).indices
-    rows = rows[:, without_first:] if among > 1 else rows
-    # Again, exactly: cdist's matrix product loses small distances to rounding.
-    return (phi[:, None] - neighbours[rows]).norm(dim=2), rows
+def _batches(
+    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
+) -> Iterator[_Batch]:
+    for x, codes, x_hat in scoring.passes(nets, pixels, config):
+        yield _Batch(x, codes, x_hat, evidence.T, config)

@@ -25,8 +25,10 @@ CELLS = 16  # a side is pooled to at most so many cells, of two pixels or more
 TINY = 1e-12  # of squares, keeps roots and their derivatives finite in empty cells
 
 
-def oriented_gradients(x: Tensor, config: Config) -> Tensor:
-    """Return half-rectified differences right, left, down, up, pooled, of unit norm: (B, 4·K·h·w).
+def gradient_maps(x: Tensor, config: Config) -> Tensor:
+    """Return half-rectified differences right, left, down, up, pooled: (B, 4·K, h, w).
+
+    All maps of an image together have unit norm.
 
     `x` is (B, K, H, W) in any linear range: an offset or a factor changes nothing. With
     `config.gradient_smoothing`, images are blurred first; with `config.contrast_floor`, each cell
@@ -44,7 +46,12 @@ def oriented_gradients(x: Tensor, config: Config) -> Tensor:
         energy = maps.square().sum(-3, keepdim=True)
         usual = energy.mean((-2, -1), keepdim=True)
         maps = maps / ((energy + TINY).sqrt() + config.contrast_floor * (usual + TINY).sqrt())
-    return F.normalize(maps.flatten(-3), dim=-1)
+    return F.normalize(maps.flatten(-3), dim=-1).view_as(maps)
+
+
+def oriented_gradients(x: Tensor, config: Config) -> Tensor:
+    """Return `gradient_maps` as one vector of unit norm: (B, 4·K·h·w)."""
+    return gradient_maps(x, config).flatten(-3)
 
 
 def gradient_error(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:

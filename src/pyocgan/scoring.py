@@ -28,18 +28,26 @@ def batches(pixels: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]
 
 
 @torch.no_grad()
+def passes(
+    nets: Networks, pixels: NDArray[np.uint8], config: Config
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield x (B, K, H, W), En(x) (B, d) and De(En(x)) as x, all in [-1, 1], batch by batch."""
+    noise = None
+    nets.eval()
+    for x in batches(pixels, next(nets.parameters()).device):
+        seen = x
+        if config.test_noise_variance > 0:
+            noise = _fixed_noise(x, config) if noise is None else noise
+            seen = x + noise
+        z = nets.En(seen)
+        yield x, z, nets.De(z)
+
+
 def reconstructions(
     nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x and De(En(x)), both (B, K, H, W) in [-1, 1], batch by batch."""
-    noise = None
-    nets.eval()
-    for x in batches(pixels, next(nets.parameters()).device):
-        if config.test_noise_variance > 0:
-            noise = _fixed_noise(x, config) if noise is None else noise
-            yield x, nets.reconstruct(x + noise)
-        else:
-            yield x, nets.reconstruct(x)
+    return ((x, x_hat) for x, _, x_hat in passes(nets, pixels, config))
 
 
 def pixel_error(x: Tensor, x_hat: Tensor) -> Tensor:

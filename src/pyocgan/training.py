@@ -267,8 +267,9 @@ class Training:
         for group in self.turn_optimizer.param_groups:
             group["lr"] = turns.learning_rate(done, self.config.turn_learning_rate)
         T.train()
+        mirror = self.config.symmetry == "mirror"
         losses = [
-            turns.update(T, self.turn_optimizer, some, self.generator)
+            turns.update(T, self.turn_optimizer, some, self.generator, mirror=mirror)
             for some in torch.split(x, self.config.turn_images)
             if len(some) > 1  # batch normalisation needs two
         ]

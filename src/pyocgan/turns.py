@@ -59,38 +59,62 @@ class TurnClassifier(nn.Module):
         )
         self.logits = nn.Linear(4 * width, 4 if size[0] == size[1] else 2)
 
+    def seen(self, x: Tensor) -> Tensor:
+        """Return what the last layer sees: (B, 4·width), ≥ 0."""
+        features: Tensor = self.features(x.contiguous(memory_format=torch.channels_last))
+        return features.mean((2, 3))
+
     def forward(self, x: Tensor) -> Tensor:
-        features = self.features(x.contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.logits(features.mean((2, 3)))
+        logits: Tensor = self.logits(self.seen(x))
         return logits
 
 
-def l_turns(T: nn.Module, x: Tensor) -> Tensor:
+def l_turns(T: TurnClassifier, x: Tensor) -> Tensor:
     """−log p(position | view), summed over views: (B,), ≥ 0. Golan and El-Yaniv, equation 1."""
+    return _loss(T, seen(T, x))
+
+
+def seen(T: TurnClassifier, x: Tensor) -> Tensor:
+    """Return what T sees in each position of images (B, K, H, W): (V, B, F), ≥ 0."""
     views = turned(x)
-    position = torch.arange(len(views), device=x.device).repeat_interleave(len(x))
-    surprise = F.cross_entropy(T(views.flatten(0, 1)), position, reduction="none")
-    return surprise.view(len(views), len(x)).sum(0)
+    return T.seen(views.flatten(0, 1)).view(*views.shape[:2], -1)
 
 
-def surprise(T: nn.Module, x: Tensor) -> Tensor:
-    """Return how little the positions of an image look like the class's: (B,), > 0."""
-    return l_turns(T, x) + SMALLEST
+def surprise(T: TurnClassifier, h: Tensor) -> Tensor:
+    """Return how little positions look like the class's, from what T saw (V, B, F): (B,), > 0."""
+    return _loss(T, h) + SMALLEST
+
+
+def features(h: Tensor) -> Tensor:
+    """Return what T saw (V, B, F), each position with unit norm, side by side: (B, V·F)."""
+    return F.normalize(h, dim=2).transpose(0, 1).flatten(1)
+
+
+def _loss(T: TurnClassifier, h: Tensor) -> Tensor:
+    v, b, _ = h.shape
+    position = torch.arange(v, device=h.device).repeat_interleave(b)
+    loss = F.cross_entropy(T.logits(h.flatten(0, 1)), position, reduction="none")
+    return loss.view(v, b).sum(0)
 
 
 def update(
-    T: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, generator: torch.Generator
+    T: TurnClassifier,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    generator: torch.Generator,
+    *,
+    mirror: bool,
 ) -> Tensor:
     """Step T on images (B, K, H, W), each moved and perhaps mirrored; return its loss."""
     optimizer.zero_grad(set_to_none=True)
-    loss = l_turns(T, moved(x, generator)).mean()
+    loss = l_turns(T, moved(x, generator, mirror=mirror)).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
 
 
-def moved(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Return each image shifted by up to `SHIFT` of its sides and mirrored or not.
+def moved(x: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:
+    """Return each image shifted by up to `SHIFT` of its sides, with `mirror` half of them mirrored.
 
     Whole pixels, so that images stay as sharp as they are when scored; reflected at the edges.
     """
@@ -103,6 +127,8 @@ def moved(x: Tensor, generator: torch.Generator) -> Tensor:
     shifted = torch.stack(
         [y[:, a : a + h, b : b + w] for y, a, b in zip(padded, rows, columns, strict=True)]
     )
+    if not mirror:
+        return shifted
     mirrored = torch.tensor(draws[2], device=x.device) < 0.5
     return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
 

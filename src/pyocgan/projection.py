@@ -1,0 +1,54 @@
+"""How far features lie from the plane through the nearest normal ones.
+
+The plain distance to a neighbour also counts what changes within the class. Between the nearest
+normal images lies what the class can be nearby: what is left after projecting onto their plane says
+more. Vincent and Bengio, "K-local hyperplane and convex distance nearest neighbor algorithms",
+NIPS 2001, with their penalty on long ways along the plane.
+Letters: B batch, n normal images, D features, k neighbours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NEIGHBOURS = 20  # k, chosen with RIDGE on the development split, see docs/research.md
+RIDGE = 1.0  # penalty on the coordinates in the plane, in mean squared lengths of its directions
+TINY = 1e-12  # where all neighbours are copies of one image
+
+
+def residual(phi: Tensor, normal: Tensor) -> Tensor:
+    """Return what is left of features after projecting them onto their neighbours' plane: (B, D).
+
+    With v the k neighbours less their mean v̄, and w minimising
+    ‖φ − v̄ − w·v‖² + ridge·‖w‖², that is φ − v̄ − w·v.
+
+    Parameters
+    ----------
+    phi
+        Features of images, (B, D).
+    normal
+        Features of normal images, (n, D), n ≥ 1; of another precision perhaps.
+    """
+    normal = normal.to(phi.dtype)
+    near = normal[nearest(phi, normal)]
+    mean = near.mean(1, keepdim=True)
+    v, left = near - mean, phi - mean[:, 0]
+    gram = v @ v.mT
+    ridge = RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + TINY
+    penalised = gram + torch.diag_embed(ridge.expand(gram.shape[:2]))
+    w: Tensor = torch.linalg.solve(penalised, v @ left[:, :, None])
+    way: Tensor = (w.mT @ v)[:, 0]
+    return left - way
+
+
+def distance(phi: Tensor, normal: Tensor) -> Tensor:
+    """Return the length of the residual: (B,) ≥ 0."""
+    return residual(phi, normal).square().sum(1).sqrt()
+
+
+def nearest(phi: Tensor, normal: Tensor) -> Tensor:
+    """Return which normal images are the k nearest, or all where there are fewer: (B, k)."""
+    k = min(NEIGHBOURS, len(normal))
+    rows: Tensor = torch.cdist(phi, normal).topk(k, largest=False).indices
+    return rows
