@@ -81,3 +81,21 @@ def test_bench_prints_two_lines_for_programs(tmp_path):
         assert float(value) > 0
         assert float(value) == pytest.approx(figures[name], abs=0.001)
     assert {"machine", "torch", "threads", "commit", "created"} <= figures["about"].keys()
+
+
+def test_scores_of_the_development_split_are_printed_alone_and_in_sums():
+    settings = ["epochs=1", "autoencoder_width=4", "turn_width=4", "scores=gradients,windows"]
+    command = [sys.executable, "-m", "benchmarks.scores", "digits", "--classes", "8,1"]
+    command += ["--set", *settings, "--sum", "1*windows", "2*windows+0.5*gradients"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    head, _, *rows = (
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()
+    )
+    assert head == ["class", "gradients", "windows", "sum", "1*windows", "2*windows+0.5*gradients"]
+    assert [row[0] for row in rows] == ["8", "1", "mean"]
+    for row in rows:
+        assert row[2] == row[4]
+        assert float(row[2]) > 0.9
+        assert float(row[5]) > 0.9
+    assert float(rows[2][1]) == pytest.approx((float(rows[0][1]) + float(rows[1][1])) / 2, abs=1e-4)

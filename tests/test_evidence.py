@@ -241,6 +241,45 @@ def test_what_T_sees_has_unit_norm_in_each_position_and_turns_with_the_image():
     torch.testing.assert_close(quarter, seen.roll(-1, 1))
 
 
+@pytest.mark.parametrize(
+    ("score", "total"),
+    [
+        ("error", lambda heat: heat.mean((1, 2))),
+        ("gradients", lambda heat: heat.sum((1, 2))),
+        ("neighbours", lambda heat: np.sqrt(heat.sum((1, 2)))),
+    ],
+)
+def test_a_heat_map_adds_up_to_its_score(eights, score, total):
+    settings = {**TINY, "scores": (score,), "image_size": "19x16"}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    heat = found.heatmap(eights[:5])
+    assert heat.shape == (5, 19, 16)
+    np.testing.assert_allclose(total(heat), found.novelty_scores(eights[:5]), rtol=1e-4)
+
+
+def test_a_heat_map_is_by_the_score_that_says_best_where(summed, eights):
+    X = eights[:3, :, :, None]
+    (batch,) = evidence._batches(summed.evidence_, summed.networks_, X, summed.config_)
+    normal = dict(summed.evidence_.normal.named_buffers())
+    np.testing.assert_allclose(summed.heatmap(X), evidence.windows_map(batch, normal), rtol=1e-5)
+
+
+# Chance is 1, all of it there 16; the network of the last one has hardly been trained.
+@pytest.mark.parametrize(("score", "factor"), [("windows", 4), ("neighbours", 4), ("gradients", 2)])
+@pytest.mark.parametrize("corner", [(slice(0, 8), slice(0, 8)), (slice(-8, None), slice(-8, None))])
+def test_a_heat_map_is_hot_where_the_image_is_novel(score, factor, corner):
+    across, down = np.meshgrid(np.arange(32), np.arange(32))
+    rng = np.random.default_rng(0)
+    slopes = rng.uniform(0.2, 0.4, (60, 1, 1))
+    X = np.uint8(127 + 100 * np.sin(slopes * (across + down)))  # diagonal stripes
+    found = NoveltyDetector("default", settings={**TINY, "scores": (score,), "epochs": 8}, fpr=0.1)
+    odd = X[:1].copy()
+    odd[0][corner] = rng.integers(0, 256, (8, 8))
+    heat, usual = found.fit(X).heatmap(np.concatenate([odd, X[:1]]))
+    assert heat[corner].mean() > factor * heat.mean()
+    assert heat[corner].mean() > 2 * usual[corner].mean()
+
+
 def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
     prepared = summed._prepare(eights)
     logs = each_score(summed, prepared.validation).log()
@@ -250,6 +289,15 @@ def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
     expected = sum(weight * one for weight, one in zip(WEIGHTS, deviations.T, strict=True))
     order = summed._scores(prepared.validation)
     np.testing.assert_allclose(order, expected, rtol=1e-9)
+
+
+def test_parts_add_up_to_the_score(summed, detector, eights):
+    parts = summed.score_parts(eights)
+    assert tuple(parts) == ALL
+    np.testing.assert_allclose(sum(parts.values()), summed.novelty_scores(eights), rtol=1e-9)
+    np.testing.assert_array_equal(
+        detector.score_parts(eights)["error"], detector.novelty_scores(eights)
+    )
 
 
 def test_normal_features_are_of_training_images_alone(summed, eights):

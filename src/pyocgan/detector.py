@@ -222,6 +222,18 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         for images in self._read(X):
             yield images, self._scores(images.pixels)
 
+    def score_parts(self, X: ImageSource) -> dict[str, NDArray[np.float64]]:
+        """Return what each of the scores says of each image: name to (N,) float64.
+
+        They add up to `novelty_scores`. Of several, each counts deviations from held-out normal
+        images, times its weight; see `pyocgan.evidence`.
+        """
+        found = [
+            evidence.parts(self.evidence_, self.networks_, images.pixels, self.config_)
+            for images in self._read(X)
+        ]
+        return dict(zip(self.config_.scores, np.concatenate(found).T, strict=True))
+
     def p_values(self, X: ImageSource) -> NDArray[np.float64]:
         """Return conformal p-values: (N,) in (0, 1]; small = novel.
 
@@ -249,9 +261,16 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     # ---- looking -------------------------------------------------------------------------------
 
     def heatmap(self, X: ImageSource) -> NDArray[np.float32]:
-        """Return the squared error of each pixel: (N, H, W), H and W as in `rule_`, in [0, 4]."""
+        """Return how much each pixel speaks for novelty: (N, H, W) ≥ 0, H and W as in `rule_`.
+
+        Of the scores, by the one that says best where: see `pyocgan.evidence`. The preset paper's
+        is the squared error of each pixel, in [0, 4].
+        """
         return np.concatenate(
-            [scoring.heatmaps(self.networks_, i.pixels, self.config_) for i in self._read(X)]
+            [
+                evidence.heatmaps(self.evidence_, self.networks_, images.pixels, self.config_)
+                for images in self._read(X)
+            ]
         )
 
     def reconstruct(self, X: ImageSource) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import projection, scoring, turns
 from .config import Config, Score
-from .gradients import gradient_error, gradient_maps
+from .gradients import gradient_error, gradient_error_maps, gradient_maps, spread
 from .networks import Networks
 
 NORMAL_AMONG = 10_000  # normal images that are kept at most
@@ -178,6 +178,55 @@ FUNCTIONS: dict[Score, Callable[[_Batch, Normal], Tensor]] = {
 }
 
 
+# ---- where, (B, H, W) ≥ 0 ------------------------------------------------------------------------
+
+
+def error_map(batch: _Batch, normal: Normal) -> Tensor:
+    """The squared error of each pixel, averaged over channels; its mean is the score."""
+    return (batch.x - batch.x_hat).square().mean(1)
+
+
+def gradients_map(batch: _Batch, normal: Normal) -> Tensor:
+    """What surrounds each pixel adds to the error in oriented gradients; sums to the score."""
+    return _spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch)
+
+
+def neighbours_map(batch: _Batch, normal: Normal) -> Tensor:
+    """What surrounds each pixel adds to the squared distance; sums to the score's square."""
+    return _spread(_residual_map(batch.gradients, normal["gradients"]), batch)
+
+
+def windows_map(batch: _Batch, normal: Normal) -> Tensor:
+    """The same by windows, averaged where they overlap."""
+    found = torch.zeros_like(batch.gradients[:, 0])
+    windows = torch.zeros_like(found)
+    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
+    places = zip(corners(found[:, None]), corners(windows[:, None]), strict=True)
+    for (part, normal_part), (place, count) in zip(pairs, places, strict=True):
+        place += _residual_map(part, normal_part)[:, None]
+        count += 1
+    return _spread(found / windows, batch)
+
+
+# The score that says best where an image is novel comes first.
+MAPS: dict[Score, Callable[[_Batch, Normal], Tensor]] = {
+    "windows": windows_map,
+    "neighbours": neighbours_map,
+    "gradients": gradients_map,
+    "error": error_map,
+}
+
+
+def _residual_map(maps: Tensor, normal: Tensor) -> Tensor:
+    """Return the squared residual of each cell: (B, h, w) of maps (B, C, h, w)."""
+    left = projection.residual(maps.flatten(1), normal.flatten(1))
+    return left.view(maps.shape).square().sum(1)
+
+
+def _spread(cells: Tensor, batch: _Batch) -> Tensor:
+    return spread(cells, (batch.x.shape[2], batch.x.shape[3]))
+
+
 def corners(maps: Tensor) -> list[Tensor]:
     """Return the four windows of maps (B, C, h, w) of ¾ of each side, one in every corner."""
     h, w = (max(1, side * 3 // 4) for side in maps.shape[2:])
@@ -219,21 +268,44 @@ def gather(
 
 
 @torch.no_grad()
-def novelty_scores(
+def parts(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> NDArray[np.float64]:
-    """Return the novelty score of each image, (N,) float64, for uint8 images (N, H, W, K).
+    """Return what each score adds to the novelty of uint8 images (N, H, W, K).
 
-    The one score that `config.scores` names, or the weighted sum of several, each as deviations of
-    its logarithm from the mean of held-out normal images.
+    The one score that `config.scores` names, (N, 1); or of several, (N, number of scores), each as
+    deviations of its logarithm from the mean of held-out normal images, times its weight.
     """
     logs = _all_logs(evidence, nets, pixels, config)
     if logs.shape[1] == 1:
-        scores = logs[:, 0].exp()
+        found = logs.exp()
     else:
-        scores = ((logs - evidence.mean) / evidence.std) @ evidence.weights
-    result: NDArray[np.float64] = scores.cpu().numpy()
+        found = (logs - evidence.mean) / evidence.std * evidence.weights
+    result: NDArray[np.float64] = found.cpu().numpy()
     return result
+
+
+def novelty_scores(
+    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
+) -> NDArray[np.float64]:
+    """Return the novelty score of each image, (N,) float64: the sum of its `parts`."""
+    result: NDArray[np.float64] = parts(evidence, nets, pixels, config).sum(1)
+    return result
+
+
+@torch.no_grad()
+def heatmaps(
+    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
+) -> NDArray[np.float32]:
+    """Return how much each pixel speaks for novelty: (N, H, W) float32 ≥ 0.
+
+    By the first of `MAPS` that is among the scores; else the squared error of pixels.
+    """
+    evidence.eval()
+    normal = dict(evidence.normal.named_buffers())
+    draw = next((draw for name, draw in MAPS.items() if name in evidence.scores), error_map)
+    maps = [draw(batch, normal).cpu().numpy() for batch in _batches(evidence, nets, pixels, config)]
+    return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
 
 
 def _all_logs(

@@ -56,8 +56,22 @@ def oriented_gradients(x: Tensor, config: Config) -> Tensor:
 
 def gradient_error(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:
     """½‖φ(x) − φ(x̂)‖² for oriented gradients φ of unit norm, 1 − their cosine: (B,) in [0, 1]."""
-    phi, phi_hat = oriented_gradients(x, config), oriented_gradients(x_hat, config)
-    return 0.5 * (phi - phi_hat).square().sum(-1)
+    return gradient_error_maps(x, x_hat, config).sum((-2, -1))
+
+
+def gradient_error_maps(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:
+    """Return what each cell adds to `gradient_error`: (B, h, w) ≥ 0."""
+    change = gradient_maps(x, config) - gradient_maps(x_hat, config)
+    return 0.5 * change.square().sum(-3)
+
+
+def spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Share out what stands in cells (B, h, w) among the pixels that each looks at: (B, H, W).
+
+    The sum over an image stays what it is.
+    """
+    rows, columns = (torch.from_numpy(_pooling(n)).to(cells.device, cells.dtype) for n in size)
+    return rows.T @ cells @ columns
 
 
 def _along_sides(matrix: Callable[[int], NDArray[np.float64]], x: Tensor) -> Tensor:

@@ -64,13 +64,6 @@ def reconstruction_errors(
     return np.concatenate(scores) if scores else np.empty(0)
 
 
-def heatmaps(nets: Networks, pixels: NDArray[np.uint8], config: Config) -> NDArray[np.float32]:
-    """Return the squared error of each pixel, averaged over channels: (N, H, W) in [0, 4]."""
-    pairs = reconstructions(nets, pixels, config)
-    maps = [(x - x_hat).square().mean(1).cpu().numpy() for x, x_hat in pairs]
-    return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
-
-
 def _fixed_noise(x: Tensor, config: Config) -> Tensor:
     """The same noise picture for every image and every call, (1, K, H, W)."""
     generator = torch.Generator().manual_seed(0)

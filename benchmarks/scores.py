@@ -1,0 +1,84 @@
+"""What each score of a preset is worth on the development split, and sums of some of them.
+
+`python -m benchmarks.scores mnist --classes 2,4,8`: a row a class with the AUROC of each score
+alone, of the preset's sum, and of each `--sum`. No test image is read: a fifth of a class's
+training images and as many of other training classes are told apart. docs/research.md uses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from pyocgan.benchmark.images import Trial, open_pool
+from pyocgan.config import check_settings
+from pyocgan.detector import NoveltyDetector
+from pyocgan.methods import FPR
+
+Row = dict[str, float]
+Columns = dict[str, NDArray[np.float64]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit a detector to each class, and print the table as Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scores", description=__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("--classes", default="all", help="names or numbers, as 2,4,8")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings")
+    parser.add_argument(
+        "--sum",
+        nargs="*",
+        default=[],
+        metavar="WEIGHT*NAME+…",
+        help="sums of standardised scores, as neighbours+0.3*gradients",
+    )
+    parser.add_argument("--data-root", type=Path)
+    options = parser.parse_args(arguments)
+    settings = check_settings(dict(setting.split("=", 1) for setting in options.set))
+    pool = open_pool(options.dataset, "dev", data_root=options.data_root, settings=settings)
+    classes = pool.classes if options.classes == "all" else options.classes.split(",")
+    rows: list[Row] = []
+    for name in classes:
+        detector = NoveltyDetector(
+            options.preset, settings=settings, fpr=FPR, random_state=options.seed
+        )
+        rows.append(_measure(detector, pool.trial(name, options.seed), options.sum))
+        if len(rows) == 1:
+            print("| class |", " | ".join(rows[0]), "|")
+            print("|---" * (len(rows[0]) + 1) + "|")
+        print(_line(name, rows[-1]), flush=True)
+    print(_line("mean", {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}))
+
+
+def _measure(detector: NoveltyDetector, trial: Trial, sums: Sequence[str]) -> Row:
+    parts = detector.fit(trial.train_pixels).score_parts(trial.test_pixels)
+    config = detector.config_
+    weights = config.score_weights or [1.0] * len(config.scores)
+    alone: Columns = {name: parts[name] / w for name, w in zip(config.scores, weights, strict=True)}
+    columns = alone | {"sum": np.sum(list(parts.values()), axis=0)}
+    columns |= {text: _sum(text, alone) for text in sums}
+    return {key: float(roc_auc_score(trial.is_novel, score)) for key, score in columns.items()}
+
+
+def _sum(text: str, alone: Columns) -> NDArray[np.float64]:
+    """Return the sum that ``"neighbours+0.3*gradients"`` asks for."""
+    terms = [term.rpartition("*") for term in text.split("+")]
+    total: NDArray[np.float64] = np.sum(
+        [float(weight or 1) * alone[name] for weight, _, name in terms], axis=0
+    )
+    return total
+
+
+def _line(name: str, row: Row) -> str:
+    return " | ".join([f"| {name}", *(f"{value:.4f}".lstrip("0") for value in row.values())]) + " |"
+
+
+if __name__ == "__main__":
+    main()
