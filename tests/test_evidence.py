@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from pyocgan import NoveltyDetector, baselines, evidence, projection, scoring, turns
+from pyocgan import NoveltyDetector, baselines, evidence, novelty, projection, scoring, turns
 from pyocgan.config import resolve
 from pyocgan.errors import UsageError
 from pyocgan.gradients import oriented_gradients
@@ -188,7 +188,7 @@ def test_few_or_equal_neighbours_leave_the_plain_distance(n):
 @pytest.mark.parametrize(("h", "w"), [(14, 14), (16, 14), (4, 5), (1, 2)])
 def test_four_windows_lie_in_the_corners_and_cover_all(h, w):
     maps = torch.arange(2 * 3 * h * w).view(2, 3, h, w)
-    parts = evidence.corners(maps)
+    parts = novelty.corners(maps)
     assert [part.shape for part in parts] == [(2, 3, max(1, h * 3 // 4), max(1, w * 3 // 4))] * 4
     assert {int(v) for part in parts for v in part.flatten()} == set(range(maps.numel()))
     assert torch.equal(parts[3][:, :, -1, -1], maps[:, :, -1, -1])
@@ -261,7 +261,7 @@ def test_a_heat_map_is_by_the_score_that_says_best_where(summed, eights):
     X = eights[:3, :, :, None]
     (batch,) = evidence._batches(summed.evidence_, summed.networks_, X, summed.config_)
     normal = dict(summed.evidence_.normal.named_buffers())
-    np.testing.assert_allclose(summed.heatmap(X), evidence.windows_map(batch, normal), rtol=1e-5)
+    np.testing.assert_allclose(summed.heatmap(X), novelty.windows_map(batch, normal), rtol=1e-5)
 
 
 # Chance is 1, all of it there 16; the network of the last one has hardly been trained.

@@ -22,7 +22,8 @@ LAYERS = """
     networks
     frozen folding
     mining scoring projection
-    algorithm evidence
+    algorithm novelty
+    evidence
     training
     stacked
     detector

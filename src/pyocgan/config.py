@@ -93,7 +93,7 @@ class Config:
         1, "Batches of an epoch at least; fewer images than that come several times."
     )
 
-    # Scores (see `evidence`). The paper has the first alone; several are standardised and added.
+    # Scores (see `novelty`). The paper has the first alone; several are standardised and added.
     scores: tuple[Score, ...] = _field(
         ("error",),
         "What the novelty score adds up: error (of pixels), gradients (the error in oriented "

@@ -213,7 +213,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def novelty_scores(self, X: ImageSource) -> NDArray[np.float64]:
         """Return the score of each image: (N,) float64, larger = more novel.
 
-        The preset paper's is the reconstruction error, in [0, 4]; `pyocgan.evidence` has others.
+        The preset paper's is the reconstruction error, in [0, 4]; `pyocgan.novelty` has others.
         """
         return np.concatenate([scores for _, scores in self.score_batches(X)])
 
@@ -226,7 +226,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return what each of the scores says of each image: name to (N,) float64.
 
         They add up to `novelty_scores`. Of several, each counts deviations from held-out normal
-        images, times its weight; see `pyocgan.evidence`.
+        images, times its weight; see `pyocgan.novelty`.
         """
         found = [
             evidence.parts(self.evidence_, self.networks_, images.pixels, self.config_)
@@ -263,7 +263,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def heatmap(self, X: ImageSource) -> NDArray[np.float32]:
         """Return how much each pixel speaks for novelty: (N, H, W) ≥ 0, H and W as in `rule_`.
 
-        Of the scores, by the one that says best where: see `pyocgan.evidence`. The preset paper's
+        Of the scores, by the one that says best where: see `pyocgan.novelty`. The preset paper's
         is the squared error of each pixel, in [0, 4].
         """
         return np.concatenate(

@@ -1,41 +1,27 @@
-"""Several scores of one image, and their sum.
+"""The sum of several scores, and what they need to be computed and compared.
 
-The paper scores by the squared error of pixels alone. The other scores here are computed from the
-same networks or from the normal images themselves, each in one short function. Each is standardised
-by its logarithm's mean and deviation over held-out normal images, so that no anomaly and no test
-image counts; the novelty score is their sum, weighted as `config.score_weights` says. A single
-score is returned as it is.
-Letters: B batch, K channels, H W pixels, h w cells, n normal images, D features.
+Each score of `novelty` is standardised by its logarithm's mean and deviation over held-out normal
+images, so that no anomaly and no test image counts; an image's novelty is their sum, weighted as
+`config.score_weights` says. A single score is returned as it is.
+Letters: N images, n normal ones, K channels, H W pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from . import projection, scoring, turns
-from .config import Config, Score
-from .gradients import gradient_error, gradient_error_maps, gradient_maps, spread
+from . import scoring, turns
+from .config import Config
 from .networks import Networks
+from .novelty import MAPS, SCORES, SPACES, Batch, error_map
 
 NORMAL_AMONG = 10_000  # normal images that are kept at most
 TINY = 1e-12  # keeps the logarithm of a perfect score finite
-
-Normal = Mapping[str, Tensor]  # features of normal images, by space
-
-# Which features of normal images a score needs.
-SPACES: dict[Score, str] = {
-    "neighbours": "gradients",
-    "windows": "gradients",
-    "codes": "codes",
-    "views": "views",
-}
 
 
 class Evidence(nn.Module):
@@ -89,159 +75,6 @@ class Evidence(nn.Module):
             if kept is not None:
                 setattr(self.normal, space, torch.empty_like(kept))
         self.load_state_dict(tensors)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Images, and each thing that scores look at, computed when first asked for."""
-
-    x: Tensor  # (B, K, H, W) in [-1, 1]
-    codes: Tensor  # En(x), (B, d) in (-1, 1)
-    x_hat: Tensor  # De(En(x)), as x
-    T: turns.TurnClassifier | None
-    config: Config
-
-    @cached_property
-    def gradients(self) -> Tensor:
-        """Oriented gradients, (B, 4·K, h, w), of unit norm."""
-        return gradient_maps(self.x, self.config)
-
-    @cached_property
-    def seen(self) -> Tensor:
-        """What T sees in the image's positions, (V, B, F)."""
-        assert self.T is not None
-        return turns.seen(self.T, self.x)
-
-    @property
-    def views(self) -> Tensor:
-        """The same side by side, (B, V·F)."""
-        return turns.features(self.seen)
-
-
-# ---- each score, (B,) ≥ 0 ------------------------------------------------------------------------
-
-
-def error(batch: _Batch, normal: Normal) -> Tensor:
-    """‖x − De(En(x))‖², the paper's score (section 3.3)."""
-    return scoring.pixel_error(batch.x, batch.x_hat)
-
-
-def gradients(batch: _Batch, normal: Normal) -> Tensor:
-    """The error of the same reconstruction in oriented gradients."""
-    return gradient_error(batch.x, batch.x_hat, batch.config)
-
-
-def neighbours(batch: _Batch, normal: Normal) -> Tensor:
-    """Distance of oriented gradients to the plane of the nearest normal images."""
-    return _distance(batch.gradients, normal["gradients"])
-
-
-def windows(batch: _Batch, normal: Normal) -> Tensor:
-    """The same in four overlapping windows, each with neighbours of its own; the mean.
-
-    Parts of an image that are each like some normal image, but of different ones, are less novel
-    than one part that is like none.
-    """
-    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
-    return torch.stack([_distance(part, normal_part) for part, normal_part in pairs]).mean(0)
-
-
-def codes(batch: _Batch, normal: Normal) -> Tensor:
-    """Distance of the code En(x) to the plane of the nearest normal codes, in the latent cube."""
-    return _distance(batch.codes, normal["codes"])
-
-
-def surprise(batch: _Batch, normal: Normal) -> Tensor:
-    """How little the image's positions look like the class's to T."""
-    assert batch.T is not None
-    return turns.surprise(batch.T, batch.seen)
-
-
-def views(batch: _Batch, normal: Normal) -> Tensor:
-    """Distance to the plane of the nearest normal images in what T sees in all positions.
-
-    Features of a network trained to tell an image's positions apart, in all of them: Tack et al.,
-    "CSI: novelty detection via contrastive learning on distributionally shifted instances",
-    NeurIPS 2020, who use cosine similarity.
-    """
-    return _distance(batch.views, normal["views"])
-
-
-FUNCTIONS: dict[Score, Callable[[_Batch, Normal], Tensor]] = {
-    "error": error,
-    "gradients": gradients,
-    "neighbours": neighbours,
-    "windows": windows,
-    "codes": codes,
-    "turns": surprise,
-    "views": views,
-}
-
-
-# ---- where, (B, H, W) ≥ 0 ------------------------------------------------------------------------
-
-
-def error_map(batch: _Batch, normal: Normal) -> Tensor:
-    """The squared error of each pixel, averaged over channels; its mean is the score."""
-    return (batch.x - batch.x_hat).square().mean(1)
-
-
-def gradients_map(batch: _Batch, normal: Normal) -> Tensor:
-    """What surrounds each pixel adds to the error in oriented gradients; sums to the score."""
-    return _spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch)
-
-
-def neighbours_map(batch: _Batch, normal: Normal) -> Tensor:
-    """What surrounds each pixel adds to the squared distance; sums to the score's square."""
-    return _spread(_residual_map(batch.gradients, normal["gradients"]), batch)
-
-
-def windows_map(batch: _Batch, normal: Normal) -> Tensor:
-    """The same by windows, averaged where they overlap."""
-    found = torch.zeros_like(batch.gradients[:, 0])
-    windows = torch.zeros_like(found)
-    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
-    places = zip(corners(found[:, None]), corners(windows[:, None]), strict=True)
-    for (part, normal_part), (place, count) in zip(pairs, places, strict=True):
-        place += _residual_map(part, normal_part)[:, None]
-        count += 1
-    return _spread(found / windows, batch)
-
-
-# The score that says best where an image is novel comes first.
-MAPS: dict[Score, Callable[[_Batch, Normal], Tensor]] = {
-    "windows": windows_map,
-    "neighbours": neighbours_map,
-    "gradients": gradients_map,
-    "error": error_map,
-}
-
-
-def _residual_map(maps: Tensor, normal: Tensor) -> Tensor:
-    """Return the squared residual of each cell: (B, h, w) of maps (B, C, h, w)."""
-    left = projection.residual(maps.flatten(1), normal.flatten(1))
-    return left.view(maps.shape).square().sum(1)
-
-
-def _spread(cells: Tensor, batch: _Batch) -> Tensor:
-    return spread(cells, (batch.x.shape[2], batch.x.shape[3]))
-
-
-def corners(maps: Tensor) -> list[Tensor]:
-    """Return the four windows of maps (B, C, h, w) of ¾ of each side, one in every corner."""
-    h, w = (max(1, side * 3 // 4) for side in maps.shape[2:])
-    return [maps[:, :, rows, columns] for rows in _ends(h) for columns in _ends(w)]
-
-
-def _ends(length: int) -> tuple[slice, slice]:
-    return slice(length), slice(-length, None)
-
-
-def _distance(phi: Tensor, normal: Tensor) -> Tensor:
-    return projection.distance(phi.flatten(1), normal.flatten(1))
-
-
-# ---- their sum -----------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -315,7 +148,7 @@ def _all_logs(
     evidence.eval()
     normal = dict(evidence.normal.named_buffers())
     every = [
-        [FUNCTIONS[name](batch, normal).double() for name in evidence.scores]
+        [SCORES[name](batch, normal).double() for name in evidence.scores]
         for batch in _batches(evidence, nets, pixels, config)
     ]
     logs = [torch.stack(scores, dim=1).clamp(min=TINY).log() for scores in every]
@@ -324,6 +157,6 @@ def _all_logs(
 
 def _batches(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
-) -> Iterator[_Batch]:
+) -> Iterator[Batch]:
     for x, codes, x_hat in scoring.passes(nets, pixels, config):
-        yield _Batch(x, codes, x_hat, evidence.T, config)
+        yield Batch(x, codes, x_hat, evidence.T, config)

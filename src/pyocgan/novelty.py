@@ -1,0 +1,179 @@
+"""Each score of a batch of images, and where it comes from, in one short function.
+
+The paper scores by the squared error of pixels alone (section 3.3). The others compare what the
+networks make of an image, or the image itself, with normal images. `evidence` adds them up.
+Letters: B batch, K channels, H W pixels, h w cells, d latent size, V views, F of T's features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from . import projection, scoring, turns
+from .config import Config, Score
+from .gradients import gradient_error, gradient_error_maps, gradient_maps, spread
+
+Normal = Mapping[str, Tensor]  # features of normal images, by space
+
+# Which features of normal images a score needs.
+SPACES: dict[Score, str] = {
+    "neighbours": "gradients",
+    "windows": "gradients",
+    "codes": "codes",
+    "views": "views",
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images, and each thing that scores look at, computed when first asked for."""
+
+    x: Tensor  # (B, K, H, W) in [-1, 1]
+    codes: Tensor  # En(x), (B, d) in (-1, 1)
+    x_hat: Tensor  # De(En(x)), as x
+    T: turns.TurnClassifier | None
+    config: Config
+
+    @cached_property
+    def gradients(self) -> Tensor:
+        """Oriented gradients, (B, 4·K, h, w), of unit norm."""
+        return gradient_maps(self.x, self.config)
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """What T sees in the image's positions, (V, B, F)."""
+        assert self.T is not None
+        return turns.seen(self.T, self.x)
+
+    @property
+    def views(self) -> Tensor:
+        """The same side by side, (B, V·F)."""
+        return turns.features(self.seen)
+
+
+# ---- each score, (B,) ≥ 0 ------------------------------------------------------------------------
+
+
+def error(batch: Batch, normal: Normal) -> Tensor:
+    """‖x − De(En(x))‖², the paper's score (section 3.3)."""
+    return scoring.pixel_error(batch.x, batch.x_hat)
+
+
+def gradients(batch: Batch, normal: Normal) -> Tensor:
+    """The error of the same reconstruction in oriented gradients."""
+    return gradient_error(batch.x, batch.x_hat, batch.config)
+
+
+def neighbours(batch: Batch, normal: Normal) -> Tensor:
+    """Distance of oriented gradients to the plane of the nearest normal images."""
+    return _distance(batch.gradients, normal["gradients"])
+
+
+def windows(batch: Batch, normal: Normal) -> Tensor:
+    """The same in four overlapping windows, each with neighbours of its own; the mean.
+
+    So an image may have one part of this normal image and another of that; and what one part says
+    is not drowned by the rest.
+    """
+    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
+    return torch.stack([_distance(part, normal_part) for part, normal_part in pairs]).mean(0)
+
+
+def codes(batch: Batch, normal: Normal) -> Tensor:
+    """Distance of the code En(x) to the plane of the nearest normal codes, in the latent cube."""
+    return _distance(batch.codes, normal["codes"])
+
+
+def surprise(batch: Batch, normal: Normal) -> Tensor:
+    """How little the image's positions look like the class's to T."""
+    assert batch.T is not None
+    return turns.surprise(batch.T, batch.seen)
+
+
+def views(batch: Batch, normal: Normal) -> Tensor:
+    """Distance to the plane of the nearest normal images in what T sees in all positions.
+
+    Features of a network trained to tell an image's positions apart, in all of them: Tack et al.,
+    "CSI: novelty detection via contrastive learning on distributionally shifted instances",
+    NeurIPS 2020, who use cosine similarity.
+    """
+    return _distance(batch.views, normal["views"])
+
+
+SCORES: dict[Score, Callable[[Batch, Normal], Tensor]] = {
+    "error": error,
+    "gradients": gradients,
+    "neighbours": neighbours,
+    "windows": windows,
+    "codes": codes,
+    "turns": surprise,
+    "views": views,
+}
+
+
+# ---- where, (B, H, W) ≥ 0 ------------------------------------------------------------------------
+
+
+def error_map(batch: Batch, normal: Normal) -> Tensor:
+    """The squared error of each pixel, averaged over channels; its mean is the score."""
+    return (batch.x - batch.x_hat).square().mean(1)
+
+
+def gradients_map(batch: Batch, normal: Normal) -> Tensor:
+    """What surrounds each pixel adds to the error in oriented gradients; sums to the score."""
+    return _spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch)
+
+
+def neighbours_map(batch: Batch, normal: Normal) -> Tensor:
+    """What surrounds each pixel adds to the squared distance; sums to the score's square."""
+    return _spread(_residual_map(batch.gradients, normal["gradients"]), batch)
+
+
+def windows_map(batch: Batch, normal: Normal) -> Tensor:
+    """The same by windows, averaged where they overlap."""
+    found = torch.zeros_like(batch.gradients[:, 0])
+    covering = torch.zeros_like(found)
+    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
+    places = zip(corners(found[:, None]), corners(covering[:, None]), strict=True)
+    for (part, normal_part), (place, count) in zip(pairs, places, strict=True):
+        place += _residual_map(part, normal_part)[:, None]
+        count += 1
+    return _spread(found / covering, batch)
+
+
+# The score that says best where an image is novel comes first.
+MAPS: dict[Score, Callable[[Batch, Normal], Tensor]] = {
+    "windows": windows_map,
+    "neighbours": neighbours_map,
+    "gradients": gradients_map,
+    "error": error_map,
+}
+
+
+def _residual_map(maps: Tensor, normal: Tensor) -> Tensor:
+    """Return the squared residual of each cell: (B, h, w) of maps (B, C, h, w)."""
+    left = projection.residual(maps.flatten(1), normal.flatten(1))
+    return left.view(maps.shape).square().sum(1)
+
+
+def _spread(cells: Tensor, batch: Batch) -> Tensor:
+    return spread(cells, (batch.x.shape[2], batch.x.shape[3]))
+
+
+def corners(maps: Tensor) -> list[Tensor]:
+    """Return the four windows of maps (B, C, h, w) of ¾ of each side, one in every corner."""
+    h, w = (max(1, side * 3 // 4) for side in maps.shape[2:])
+    return [maps[:, :, rows, columns] for rows in _ends(h) for columns in _ends(w)]
+
+
+def _ends(length: int) -> tuple[slice, slice]:
+    return slice(length), slice(-length, None)
+
+
+def _distance(phi: Tensor, normal: Tensor) -> Tensor:
+    return projection.distance(phi.flatten(1), normal.flatten(1))
