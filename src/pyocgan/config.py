@@ -179,7 +179,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 10,
         "least_iterations": 10,
         "learning_rate": 1e-3,
-        "reconstruction_weight": 1.0,
         "gradient_weight": 10.0,
         "scores": ("gradients", "neighbours", "windows", "turns", "views"),
         "score_weights": (0.3, 1.0, 1.0, 0.2, 0.2),
