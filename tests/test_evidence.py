@@ -7,14 +7,23 @@ from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from pyocgan import NoveltyDetector, baselines, evidence, novelty, projection, scoring, turns
+from pyocgan import (
+    NoveltyDetector,
+    baselines,
+    evidence,
+    gradients,
+    novelty,
+    projection,
+    scoring,
+    turns,
+)
 from pyocgan.config import resolve
 from pyocgan.errors import UsageError
 from pyocgan.gradients import oriented_gradients
 from pyocgan.images import to_range
 
-ALL = ("error", "gradients", "codes", "neighbours", "windows", "turns", "views")
-WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 1.0, 0.7)
+ALL = ("error", "gradients", "codes", "neighbours", "windows", "patches", "turns", "views")
+WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 0.5, 1.0, 0.7)
 PAPER = resolve("paper", {})
 TINY = {
     **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
@@ -194,6 +203,19 @@ def test_four_windows_lie_in_the_corners_and_cover_all(h, w):
     assert torch.equal(parts[3][:, :, -1, -1], maps[:, :, -1, -1])
 
 
+def small_patches(X):
+    """Gradients and a share of the intensities of 2×2 cells: (N, 3, 3, 20) of 8×8 images."""
+    x = X[..., 0] / 127.5 - 1
+    across, down = np.zeros_like(x), np.zeros_like(x)
+    across[:, :, :-1], down[:, :-1] = np.diff(x, axis=2), np.diff(x, axis=1)
+    maps = [gradients.INTENSITY * x]
+    maps += [half for d in (across, down) for half in (d.clip(0), (-d).clip(0))]
+    blurred = gaussian_filter(np.stack(maps, 3), sigma=(0, 1, 1, 0))
+    cells = blurred.reshape(len(X), 4, 2, 4, 2, 5).mean((2, 4))
+    corners = [cells[:, a : a + 3, b : b + 3] for a in (0, 1) for b in (0, 1)]
+    return np.concatenate(corners, axis=3)
+
+
 def test_each_score_against_an_independent_computation(summed, eights):
     X = eights[:7, :, :, None]
     scores = dict(zip(ALL, each_score(summed, X).T.numpy(), strict=True))
@@ -220,6 +242,13 @@ def test_each_score_against_an_independent_computation(summed, eights):
     ]
     np.testing.assert_allclose(
         scores["codes"], plane_distance(*(z.numpy() for z in codes)), atol=2e-3
+    )
+    known = small_patches(train).reshape(-1, 20)
+    distances = [
+        np.linalg.norm(known - patch, axis=1).min() for patch in small_patches(X).reshape(-1, 20)
+    ]
+    np.testing.assert_allclose(
+        scores["patches"], np.reshape(distances, (7, 9)).max(1), rtol=1e-2, atol=2e-3
     )
     assert (scores["turns"] >= turns.SMALLEST).all()
     T = summed.evidence_.T
@@ -261,7 +290,7 @@ def test_a_heat_map_is_by_the_score_that_says_best_where(summed, eights):
     X = eights[:3, :, :, None]
     (batch,) = evidence._batches(summed.evidence_, summed.networks_, X, summed.config_)
     normal = dict(summed.evidence_.normal.named_buffers())
-    np.testing.assert_allclose(summed.heatmap(X), novelty.windows_map(batch, normal), rtol=1e-5)
+    np.testing.assert_allclose(summed.heatmap(X), novelty.patches_map(batch, normal), rtol=1e-5)
 
 
 # Chance is 1, all of it there 16; the network of the last one has hardly been trained.
@@ -280,13 +309,85 @@ def test_a_heat_map_is_hot_where_the_image_is_novel(score, factor, corner):
     assert heat[corner].mean() > 2 * usual[corner].mean()
 
 
+def weave(n, rng):
+    """Fabric at a random place: uint8 (n, 64, 64)."""
+    at = rng.uniform(0, 6, (2, n, 1, 1))
+    rows, columns = np.mgrid[:64, :64]
+    fabric = np.sin(0.9 * rows + at[0]) * np.sin(0.9 * columns + at[1])
+    return np.uint8(127 + 60 * fabric + rng.normal(0, 4, (n, 64, 64)))
+
+
+def test_a_small_defect_is_found_wherever_it_is():
+    rng = np.random.default_rng(0)
+    settings = {**TINY, "scores": ("patches",), "epochs": 1}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(weave(60, rng))
+    normal, spotted = weave(20, rng), weave(20, rng)
+    places = rng.integers(8, 52, (20, 2))
+    for image, (row, column) in zip(spotted, places, strict=True):
+        image[row : row + 4, column : column + 4] = 230
+    scores = found.novelty_scores(np.concatenate([normal, spotted]))
+    assert roc_auc_score(np.repeat([0, 1], 20), scores) > 0.98
+    hottest = [np.unravel_index(heat.argmax(), heat.shape) for heat in found.heatmap(spotted)]
+    assert np.abs(np.array(hottest) - places - 2).max() <= 6
+
+
+def test_of_many_images_few_patches_are_kept(monkeypatch):
+    monkeypatch.setattr(evidence, "PATCHES_AMONG", 100)
+    settings = {**TINY, "scores": ("patches",), "epochs": 1}
+    X = weave(45, np.random.default_rng(1))
+    one, same = (NoveltyDetector("default", settings=settings, fpr=0.1).fit(X) for _ in range(2))
+    kept = one.evidence_.normal.get_buffer("patches")
+    assert len(kept) == one.split_.train * (100 // one.split_.train)
+    assert torch.equal(kept, same.evidence_.normal.get_buffer("patches"))
+
+
+def test_large_images_are_searched_for_small_defects():
+    for channels in (1, 3):
+        small = resolve("default", {}, channels=channels, size=(28, 32))
+        large = resolve("default", {}, channels=channels, size=(28, 33))
+        assert large.scores == (*small.scores, "patches")
+        assert large.score_weights == (*small.score_weights, 1.0)
+    assert resolve("paper", {}, size=(64, 64)).scores == ("error",)
+    assert resolve("default", {"scores": "error"}, size=(64, 64)).scores == ("error",)
+
+
+def test_T_looks_at_large_images_averaged_down():
+    T = turns.TurnClassifier(3, (64, 48), 4).eval()
+    x = to_range(torch.from_numpy(pixels(2, 64, 48, 3)))
+    smaller = x.view(2, 3, 32, 2, 24, 2).mean((3, 5))
+    torch.testing.assert_close(T(x), T(smaller))
+    torch.testing.assert_close(T(smaller), T.logits(T.seen(smaller)))
+
+
+def test_T_counts_nothing_where_positions_cannot_be_told_apart(eights):
+    settings = {**TINY, "scores": ("windows", "turns", "views"), "score_weights": (2, 1, 0.5)}
+    symmetric = np.mean([np.rot90(eights, k, (1, 2)) for k in range(4)], axis=0).astype(np.uint8)
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(symmetric)
+    assert found.evidence_.weights.tolist() == pytest.approx([2, 0, 0], abs=0.2)
+    assert found.novelty_scores(symmetric).std() > 0
+
+
+def test_T_counts_fully_where_it_is_certain():
+    T = turns.TurnClassifier(1, (8, 8), 3)
+    torch.nn.init.zeros_(T.logits.weight)
+    torch.nn.init.zeros_(T.logits.bias)
+    assert turns.certainty(T, torch.rand(4, 6, 12)).item() == pytest.approx(0, abs=1e-6)
+    T.logits.weight.data[:, :4] = 50 * torch.eye(4)
+    knows = torch.eye(4)[:, None].expand(4, 6, 4)
+    sure = torch.cat([knows, torch.zeros(4, 6, 8)], 2)
+    assert turns.certainty(T, sure).item() == pytest.approx(1, abs=1e-6)
+    assert turns.certainty(T, sure.flip(0)).item() == 0, "certain, and wrong"
+
+
 def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
     prepared = summed._prepare(eights)
     logs = each_score(summed, prepared.validation).log()
     torch.testing.assert_close(summed.evidence_.mean, logs.mean(0))
     torch.testing.assert_close(summed.evidence_.std, logs.std(0, correction=0))
     deviations = ((logs - logs.mean(0)) / logs.std(0, correction=0)).numpy()
-    expected = sum(weight * one for weight, one in zip(WEIGHTS, deviations.T, strict=True))
+    weights = summed.evidence_.weights.tolist()
+    assert weights[:-2] == pytest.approx(WEIGHTS[:-2])
+    expected = sum(weight * one for weight, one in zip(weights, deviations.T, strict=True))
     order = summed._scores(prepared.validation)
     np.testing.assert_allclose(order, expected, rtol=1e-9)
 
@@ -303,7 +404,9 @@ def test_parts_add_up_to_the_score(summed, detector, eights):
 def test_normal_features_are_of_training_images_alone(summed, eights):
     prepared = summed._prepare(eights)
     normal = dict(summed.evidence_.normal.named_buffers())
-    assert normal.keys() == {"gradients", "codes", "views"}
+    assert normal.keys() == {"gradients", "codes", "views", "patches"}
+    patches = normal.pop("patches")
+    assert len(patches) == 9 * summed.split_.train, "all, where there are few"
     assert {len(features) for features in normal.values()} == {summed.split_.train}
     distances = each_score(summed, prepared.train)[:, ALL.index("neighbours")]
     held_out = each_score(summed, prepared.calibration)[:, ALL.index("neighbours")]

@@ -22,7 +22,8 @@ from .errors import UsageError, unknown
 
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-Score = Literal["error", "gradients", "neighbours", "windows", "codes", "turns", "views"]
+Score = Literal["error", "gradients", "neighbours", "windows", "patches", "codes", "turns", "views"]
+TURN_SCORES: tuple[Score, ...] = ("turns", "views")  # those of T
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
 # and the spread of the first weights are not printed: Adam's usual one, and DCGAN's.
@@ -98,9 +99,9 @@ class Config:
         ("error",),
         "What the novelty score adds up: error (of pixels), gradients (the error in oriented "
         "gradients), codes (distance to normal codes), neighbours (distance to normal images in "
-        "oriented gradients), windows (the same for each of four parts of an image), turns (a "
-        "network's surprise at turned views), views (distance to normal images in what that "
-        "network sees).",
+        "oriented gradients), windows (the same for each of four parts of an image), patches "
+        "(distance of its oddest small patches to normal ones), turns (a network's surprise at "
+        "turned views), views (distance to normal images in what that network sees).",
     )
     score_weights: tuple[float, ...] = _field(
         (), "Weights of the scores in their sum, in the order of scores, as 0.3,1; or 1 each."
@@ -151,7 +152,7 @@ class Config:
     @property
     def uses_turns(self) -> bool:
         """Whether T is trained."""
-        return not {"turns", "views"}.isdisjoint(self.scores)
+        return not set(TURN_SCORES).isdisjoint(self.scores)
 
     @property
     def noise_std(self) -> float:
@@ -203,8 +204,19 @@ COLOUR_PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+# And for images with a side of more than LARGE pixels, on which a small defect would be averaged
+# away: a further score, with its weight.
+LARGE = 32
+LARGE_PRESETS: dict[str, tuple[Score, float]] = {"default": ("patches", 1.0)}
 
-def resolve(preset: str, settings: Mapping[str, Any], *, channels: int = 1) -> Config:
+
+def resolve(
+    preset: str,
+    settings: Mapping[str, Any],
+    *,
+    channels: int = 1,
+    size: tuple[int, int] = (LARGE, LARGE),
+) -> Config:
     """Return a preset with `settings` laid over it.
 
     Parameters
@@ -214,7 +226,9 @@ def resolve(preset: str, settings: Mapping[str, Any], *, channels: int = 1) -> C
     settings
         Fields of `Config` to values, as from `merge`.
     channels
-        Of the images, 1 or 3; colour changes what `COLOUR` says.
+        Of the images, 1 or 3; colour changes what `COLOUR` and `COLOUR_PRESETS` say.
+    size
+        Height and width of the images; large ones change what `LARGE_PRESETS` says.
 
     Raises
     ------
@@ -225,6 +239,10 @@ def resolve(preset: str, settings: Mapping[str, Any], *, channels: int = 1) -> C
         raise unknown("preset", preset, PRESETS)
     colour = COLOUR | COLOUR_PRESETS.get(preset, {}) if channels == 3 else {}
     chosen, laid_over = PRESETS[preset] | colour, check_settings(settings)
+    if max(size) > LARGE and preset in LARGE_PRESETS:
+        score, weight = LARGE_PRESETS[preset]
+        chosen["scores"] = (*chosen["scores"], score)
+        chosen["score_weights"] = (*chosen["score_weights"], weight)
     if "scores" in laid_over:  # the preset's weights are those of its own scores
         chosen.pop("score_weights", None)
     return Config(**(chosen | laid_over))

@@ -167,7 +167,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         wanted = resolve(self.preset, self.settings or {})
         source = as_source(X)
         rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
-        config = resolve(self.preset, self.settings or {}, channels=rule.channels)
+        settled = self.preset, self.settings or {}
+        config = resolve(*settled, channels=rule.channels, size=rule.image_size)
         config = replace(config, **rule.to_dict())  # "auto" no more
         images = read(source, rule, skip_unreadable=self.skip_unreadable)
         split = split_counts(

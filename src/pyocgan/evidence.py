@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from . import scoring, turns
-from .config import Config
+from .config import TURN_SCORES, Config
 from .networks import Networks
 from .novelty import MAPS, SCORES, SPACES, Batch, error_map
 
 NORMAL_AMONG = 10_000  # normal images that are kept at most
+PATCHES_AMONG = 5_000  # normal patches that are kept, one of each image at least
+CERTAIN = 0.25  # of T: from there on its scores have their whole weight
 TINY = 1e-12  # keeps the logarithm of a perfect score finite
 
 
@@ -36,7 +38,8 @@ class Evidence(nn.Module):
     mean, std : Tensor
         (number of scores,) of the logarithms over held-out normal images.
     weights : Tensor
-        (number of scores,) in their sum.
+        (number of scores,) in their sum: `config.score_weights`, less for those of a T that cannot
+        tell held-out images' positions apart, as those of a washer.
     """
 
     mean: Tensor
@@ -61,7 +64,7 @@ class Evidence(nn.Module):
         weights = torch.tensor(
             config.score_weights or [1.0] * len(self.scores), dtype=torch.float64
         )
-        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("weights", weights)
 
     @property
     def normal_spaces(self) -> list[str]:
@@ -88,16 +91,42 @@ def gather(
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
     evidence.eval()
     kept: dict[str, list[Tensor]] = {space: [] for space in evidence.normal_spaces}
+    draws = torch.Generator().manual_seed(0)
     if kept:
         for batch in _batches(evidence, nets, train[:: -(-len(train) // NORMAL_AMONG)], config):
             for space, features in kept.items():
-                features.append(getattr(batch, space).half())
+                features.append(_kept(space, getattr(batch, space), len(train), draws))
     for space, features in kept.items():
         setattr(evidence.normal, space, torch.cat(features))
     if len(evidence.scores) > 1:
         logs = _all_logs(evidence, nets, held_out, config)
         std = logs.std(0, correction=0)
         evidence.mean, evidence.std = logs.mean(0), torch.where(std > 1e-6, std, 1.0)
+        evidence.weights *= _trust(evidence, nets, held_out, config)
+
+
+def _trust(
+    evidence: Evidence, nets: Networks, held_out: NDArray[np.uint8], config: Config
+) -> Tensor:
+    """Return the share of its weight that each score gets: (number of scores,) in 0 … 1."""
+    trust = torch.ones_like(evidence.weights)
+    if evidence.T is not None:
+        seen = [batch.seen for batch in _batches(evidence, nets, held_out, config)]
+        certainty = turns.certainty(evidence.T, torch.cat(seen, 1))
+        of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
+        trust[of_T] = (certainty / CERTAIN).clamp(max=1).double()
+    return trust
+
+
+def _kept(space: str, features: Tensor, images: int, draws: torch.Generator) -> Tensor:
+    """Return what is kept of a batch's features: all, but of patches some of each image."""
+    if space == "patches":
+        every = features.flatten(2)
+        count = min(every.shape[2], max(1, PATCHES_AMONG // images))
+        chosen = torch.rand(len(every), every.shape[2], generator=draws).topk(count).indices
+        rows = torch.arange(len(every))[:, None]
+        features = every.movedim(1, 2)[rows, chosen.to(every.device)].flatten(0, 1)
+    return features.half()
 
 
 @torch.no_grad()

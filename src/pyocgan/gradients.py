@@ -10,7 +10,7 @@ Letters: B batch (and any dimensions before it), K channels, H W pixels, h w cel
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from .config import Config
 
 CELLS = 16  # a side is pooled to at most so many cells, of two pixels or more
+FINE_CELLS = 32  # of `patches`, likewise
+INTENSITY = 0.3  # weight of intensities beside gradients in patches
 TINY = 1e-12  # of squares, keeps roots and their derivatives finite in empty cells
 
 
@@ -36,12 +38,8 @@ def gradient_maps(x: Tensor, config: Config) -> Tensor:
     detection", CVPR 2005, with blocks of one cell), so that faint edges count as strong ones do.
     """
     if config.gradient_smoothing > 0:
-        x = _along_sides(partial(_blurring, sigma=config.gradient_smoothing), x)
-    across, down = torch.zeros_like(x), torch.zeros_like(x)
-    across[..., :-1] = x[..., 1:] - x[..., :-1]
-    down[..., :-1, :] = x[..., 1:, :] - x[..., :-1, :]
-    maps = torch.cat([across.relu(), (-across).relu(), down.relu(), (-down).relu()], dim=-3)
-    maps = _along_sides(_pooling, maps)
+        x = _along_sides(lambda n: _blurring(n, config.gradient_smoothing * _cell(n)), x)
+    maps = _along_sides(_to_cells, _directions(x))
     if config.contrast_floor > 0:
         energy = maps.square().sum(-3, keepdim=True)
         usual = energy.mean((-2, -1), keepdim=True)
@@ -65,12 +63,24 @@ def gradient_error_maps(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:
     return 0.5 * change.square().sum(-3)
 
 
+def patches(x: Tensor) -> Tensor:
+    """Return what stands in small patches of images: (B, D, h, w), D = 4·5·K, one patch a place.
+
+    Patches of 2×2 cells, at most 32 of them a side, overlapping: gradients and intensities that are
+    not normalised, for a defect is often one of strength alone.
+    """
+    cells = torch.cat([_directions(x), INTENSITY * x], 1)
+    cells = _along_sides(lambda n: _pooling(n, _cell(n, FINE_CELLS)), cells)
+    h, w = cells.shape[2] - 1, cells.shape[3] - 1
+    return F.unfold(cells, 2).view(len(x), -1, h, w)
+
+
 def spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
     """Share out what stands in cells (B, h, w) among the pixels that each looks at: (B, H, W).
 
     The sum over an image stays what it is.
     """
-    rows, columns = (torch.from_numpy(_pooling(n)).to(cells.device, cells.dtype) for n in size)
+    rows, columns = (torch.from_numpy(_to_cells(n)).to(cells.device, cells.dtype) for n in size)
     return rows.T @ cells @ columns
 
 
@@ -80,23 +90,34 @@ def _along_sides(matrix: Callable[[int], NDArray[np.float64]], x: Tensor) -> Ten
     return rows @ x @ columns.T
 
 
-def _cell(side: int) -> int:
-    """Return how many pixels of a side make a cell."""
-    return max(2, -(-side // CELLS))
+def _directions(x: Tensor) -> Tensor:
+    """Half-rectified differences right, left, down, up: (…, K, H, W) → (…, 4·K, H, W)."""
+    across, down = torch.zeros_like(x), torch.zeros_like(x)
+    across[..., :-1] = x[..., 1:] - x[..., :-1]
+    down[..., :-1, :] = x[..., 1:, :] - x[..., :-1, :]
+    return torch.cat([across.relu(), (-across).relu(), down.relu(), (-down).relu()], dim=-3)
+
+
+def _cell(side: int, cells: int = CELLS) -> int:
+    """Return how many pixels of a side make a cell, with so many cells at most."""
+    return max(2, -(-side // cells))
+
+
+def _to_cells(side: int) -> NDArray[np.float64]:
+    return _pooling(side, _cell(side))
 
 
 @lru_cache
 def _blurring(side: int, sigma: float) -> NDArray[np.float64]:
-    """The matrix that blurs `side` pixels, σ in cells: (side, side)."""
-    blur: NDArray[np.float64] = gaussian_filter1d(np.eye(side), sigma=sigma * _cell(side), axis=0)
+    """The matrix that blurs `side` pixels, σ in pixels: (side, side)."""
+    blur: NDArray[np.float64] = gaussian_filter1d(np.eye(side), sigma=sigma, axis=0)
     return blur
 
 
 @lru_cache
-def _pooling(side: int) -> NDArray[np.float64]:
-    """The matrix that blurs `side` pixels and averages them in cells: (cells, side)."""
-    cell = _cell(side)
+def _pooling(side: int, cell: int) -> NDArray[np.float64]:
+    """The matrix that blurs `side` pixels and averages `cell` of them: (cells, side)."""
     cells = side // cell
-    blurred = _blurring(side, sigma=0.5)[: cells * cell]
+    blurred = _blurring(side, 0.5 * cell)[: cells * cell]
     result: NDArray[np.float64] = blurred.reshape(cells, cell, side).mean(axis=1)
     return result

@@ -13,10 +13,15 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from . import projection, scoring, turns
 from .config import Config, Score
 from .gradients import gradient_error, gradient_error_maps, gradient_maps, spread
+from .gradients import patches as gradient_patches
+
+PATCHES_AT_ONCE = 4096  # bounds memory, changes no score
+ODDEST = 0.01  # share of an image's patches
 
 Normal = Mapping[str, Tensor]  # features of normal images, by space
 
@@ -24,6 +29,7 @@ Normal = Mapping[str, Tensor]  # features of normal images, by space
 SPACES: dict[Score, str] = {
     "neighbours": "gradients",
     "windows": "gradients",
+    "patches": "patches",
     "codes": "codes",
     "views": "views",
 }
@@ -43,6 +49,11 @@ class Batch:
     def gradients(self) -> Tensor:
         """Oriented gradients, (B, 4·K, h, w), of unit norm."""
         return gradient_maps(self.x, self.config)
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """What stands in small patches, (B, D, h, w)."""
+        return gradient_patches(self.x)
 
     @cached_property
     def seen(self) -> Tensor:
@@ -84,6 +95,17 @@ def windows(batch: Batch, normal: Normal) -> Tensor:
     return torch.stack([_distance(part, normal_part) for part, normal_part in pairs]).mean(0)
 
 
+def patches(batch: Batch, normal: Normal) -> Tensor:
+    """Distance of the oddest patches to the nearest normal one, wherever in an image that is.
+
+    The mean of the hundredth of patches that are farthest. As Roth et al., "Towards total recall in
+    industrial anomaly detection", CVPR 2022, who take the farthest one, in pretrained features.
+    """
+    distances = _patch_distances(batch, normal).flatten(1)
+    oddest = max(1, round(ODDEST * distances.shape[1]))
+    return distances.topk(oddest).values.mean(1)
+
+
 def codes(batch: Batch, normal: Normal) -> Tensor:
     """Distance of the code En(x) to the plane of the nearest normal codes, in the latent cube."""
     return _distance(batch.codes, normal["codes"])
@@ -110,6 +132,7 @@ SCORES: dict[Score, Callable[[Batch, Normal], Tensor]] = {
     "gradients": gradients,
     "neighbours": neighbours,
     "windows": windows,
+    "patches": patches,
     "codes": codes,
     "turns": surprise,
     "views": views,
@@ -146,13 +169,32 @@ def windows_map(batch: Batch, normal: Normal) -> Tensor:
     return _spread(found / covering, batch)
 
 
+def patches_map(batch: Batch, normal: Normal) -> Tensor:
+    """The distance of the patch at each pixel to the nearest normal patch."""
+    size = (batch.x.shape[2], batch.x.shape[3])
+    distances = _patch_distances(batch, normal)[:, None]
+    return F.interpolate(distances, size, mode="bilinear", align_corners=False)[:, 0]
+
+
 # The score that says best where an image is novel comes first.
 MAPS: dict[Score, Callable[[Batch, Normal], Tensor]] = {
+    "patches": patches_map,
     "windows": windows_map,
     "neighbours": neighbours_map,
     "gradients": gradients_map,
     "error": error_map,
 }
+
+
+def _patch_distances(batch: Batch, normal: Normal) -> Tensor:
+    """Return the distance of every patch to the nearest normal one: (B, h, w)."""
+    b, _, h, w = batch.patches.shape
+    phi, known = batch.patches.movedim(1, 3).flatten(0, 2), normal["patches"].to(batch.x.dtype)
+    found = [
+        (part - known[torch.cdist(part, known).argmin(1)]).square().sum(1).sqrt()
+        for part in torch.split(phi, PATCHES_AT_ONCE)
+    ]
+    return torch.cat(found).view(b, h, w)
 
 
 def _residual_map(maps: Tensor, normal: Tensor) -> Tensor:

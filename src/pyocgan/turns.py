@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 SHIFT = 0.1  # share of a side by which an image is moved at most, in training
+LARGEST = 32  # pixels of a side that T looks at
 SMALLEST = 0.01  # added to a surprise before its logarithm, as T is often quite sure
 
 
@@ -60,7 +61,13 @@ class TurnClassifier(nn.Module):
         self.logits = nn.Linear(4 * width, 4 if size[0] == size[1] else 2)
 
     def seen(self, x: Tensor) -> Tensor:
-        """Return what the last layer sees: (B, 4·width), ≥ 0."""
+        """Return what the last layer sees: (B, 4·width), ≥ 0.
+
+        Large images are averaged down first: which way is up shows in small ones too.
+        """
+        if max(x.shape[2:]) > LARGEST:
+            scale = LARGEST / max(x.shape[2:])
+            x = F.interpolate(x, [round(scale * side) for side in x.shape[2:]], mode="area")
         features: Tensor = self.features(x.contiguous(memory_format=torch.channels_last))
         return features.mean((2, 3))
 
@@ -88,6 +95,12 @@ def surprise(T: TurnClassifier, h: Tensor) -> Tensor:
 def features(h: Tensor) -> Tensor:
     """Return what T saw (V, B, F), each position with unit norm, side by side: (B, V·F)."""
     return F.normalize(h, dim=2).transpose(0, 1).flatten(1)
+
+
+def certainty(T: TurnClassifier, h: Tensor) -> Tensor:
+    """Return how far T tells positions apart, (): 1 knows them, 0 is no better than guessing."""
+    guessing = len(h) * math.log(len(h))
+    return (1 - _loss(T, h).mean() / guessing).clamp(min=0)
 
 
 def _loss(T: TurnClassifier, h: Tensor) -> Tensor:
