@@ -48,7 +48,7 @@ TINY_NAME = "fast-latent_size4-autoencoder_width4-visual_width4-classifier_width
 ABOUT = {
     "commit": "c",
     "command": "ocgan benchmark",
-    "environment": {"machine": "m", "created": "today"},
+    "environment": {"machine": "m", "created": "2026-01-02T03:04:05Z"},
 }
 
 
@@ -546,6 +546,14 @@ def test_mean_and_deviation_by_hand(tmp_path):
     assert summary["commit"] == "c"
     assert summary["command"] == "ocgan benchmark"
     assert summary["data"]["checksum"] == {"all": "0"}
+    assert summary["created"] == "2026-01-02"
+
+
+def test_a_summary_names_the_first_and_the_last_day(tmp_path):
+    write_grid(tmp_path)
+    later = {"environment": {"machine": "m", "created": "2026-01-05T00:00:00Z"}}
+    write_grid(tmp_path, {("b", 0): 0.7}, **later)
+    assert summary_in(tmp_path)["created"] == "2026-01-02 to 2026-01-05"
 
 
 def test_one_seed_has_no_deviation(tmp_path):

@@ -87,6 +87,7 @@ def summary(
         "command": _all("command", wanted),
         "commit": _all("commit", wanted),
         "machine": ", ".join(_unique(r["environment"]["machine"] for r in wanted.values())),
+        "created": _days(r["environment"]["created"] for r in wanted.values()),
         "environment": {k: v for k, v in first["environment"].items() if k != "created"},
         "classes": names,
         "seeds": chosen,
@@ -162,6 +163,12 @@ def _std_over_seeds(cells: Cells, names: Sequence[str], seeds: Sequence[int]) ->
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in figures.items()}
+
+
+def _days(times: Iterable[str]) -> str:
+    """Return the day, or the first and the last, of times as 2026-01-02T03:04:05Z."""
+    days = sorted(time[:10] for time in times)
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
 
 
 def _all(key: str, cells: Cells) -> str:

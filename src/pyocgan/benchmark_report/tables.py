@@ -205,9 +205,7 @@ def read_cells(
     for (dataset, protocol, method), results in stored_groups(folder).items():
         task: Task = dataset, protocol
         content = summary(results.values(), classes, seeds)
-        days = sorted({one["environment"]["created"][:10] for one in results.values()})
-        created = " to ".join(dict.fromkeys((days[0], days[-1])))
-        rows[task].append(_row(content, f"{task[0]}, {method}", created)[1])
+        rows[task].append(_row(content, f"{task[0]}, {method}")[1])
         files[task, method] = {(one["class"], one["seed"]): path for path, one in results.items()}
     return _tables(rows), files
 
@@ -219,7 +217,7 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{str(path)!r} cannot be read as a summary: {error}") from None
 
 
-def _row(content: Any, where: str, created: str = "") -> tuple[Task, Row]:
+def _row(content: Any, where: str) -> tuple[Task, Row]:
     try:
         cells = {(one["class"], one["seed"]): one for one in content["cells"]}
         row = Row(
@@ -233,7 +231,7 @@ def _row(content: Any, where: str, created: str = "") -> tuple[Task, Row]:
             command=content["command"],
             commit=content["commit"],
             machine=content["machine"],
-            created=created,
+            created=content.get("created", ""),  # older summaries do not say
             data=content["data"],
         )
         task = content["dataset"], content["protocol"]
