@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
@@ -58,11 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(detector: NoveltyDetector, trial: Trial, sums: Sequence[str]) -> Row:
-    parts = detector.fit(trial.train_pixels).score_parts(trial.test_pixels)
-    config = detector.config_
-    weights = config.score_weights or [1.0] * len(config.scores)
-    alone: Columns = {name: parts[name] / w for name, w in zip(config.scores, weights, strict=True)}
-    columns = alone | {"sum": np.sum(list(parts.values()), axis=0)}
+    evidence = detector.fit(trial.train_pixels).evidence_
+    weights, evidence.weights = evidence.weights, torch.ones_like(evidence.weights)
+    alone: Columns = {**detector.score_parts(trial.test_pixels)}
+    columns = alone | {"sum": np.stack(list(alone.values()), 1) @ weights.cpu().numpy()}
     columns |= {text: _sum(text, alone) for text in sums}
     return {key: float(roc_auc_score(trial.is_novel, score)) for key, score in columns.items()}
 

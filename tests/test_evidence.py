@@ -19,7 +19,7 @@ from pyocgan import (
 )
 from pyocgan.config import resolve
 from pyocgan.errors import UsageError
-from pyocgan.gradients import oriented_gradients
+from pyocgan.gradients import gradient_maps
 from pyocgan.images import to_range
 
 ALL = ("error", "gradients", "codes", "neighbours", "windows", "patches", "turns", "views")
@@ -42,6 +42,10 @@ def summed(eights):
     return NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
 
 
+def flat_gradients(x, config):
+    return gradient_maps(x, config).flatten(1)
+
+
 def each_score(summed, X):
     X = X if X.ndim == 4 else X[..., None]
     with torch.no_grad():
@@ -54,7 +58,7 @@ def test_gradients_are_those_of_the_baseline(shape):
     X = pixels(*shape)
     n, h, w, k = shape
     expected = baselines.oriented_gradients(X).reshape(n, h // 2, w // 2, 4, k)
-    ours = oriented_gradients(to_range(torch.from_numpy(X)), PAPER).view(n, 4, k, h // 2, w // 2)
+    ours = gradient_maps(to_range(torch.from_numpy(X)), PAPER).view(n, 4, k, h // 2, w // 2)
     # The baseline lists right, left, down, up within its last axis, as maps of K channels each.
     np.testing.assert_allclose(ours.permute(0, 3, 4, 1, 2).numpy(), expected, atol=1e-6)
 
@@ -63,16 +67,18 @@ def test_gradients_are_those_of_the_baseline(shape):
 def test_gradients_of_large_images_stay_small_and_forget_contrast(changed):
     config = resolve("paper", changed)
     x = to_range(torch.from_numpy(pixels(2, 128, 100, 3)))
-    features = oriented_gradients(x, config)
+    features = flat_gradients(x, config)
     assert features.shape == (2, 4 * 3 * 16 * 14)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(oriented_gradients(0.3 * x + 0.2, config), features)
+    torch.testing.assert_close(flat_gradients(0.3 * x + 0.2, config), features)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.35])
 @pytest.mark.parametrize("floor", [0.0, 0.2])
-def test_gradients_of_an_even_image_are_zero_and_so_are_their_derivatives(floor):
-    x = torch.ones(1, 1, 9, 9, requires_grad=True)
-    phi = oriented_gradients(x, resolve("paper", {"contrast_floor": floor}))
+def test_gradients_of_an_even_image_are_zero_and_so_are_their_derivatives(floor, smoothing):
+    x = torch.full((1, 1, 9, 9), 0.3, requires_grad=True)
+    changed = {"contrast_floor": floor, "gradient_smoothing": smoothing}
+    phi = flat_gradients(x, resolve("paper", changed))
     phi.sum().backward()
     assert phi.abs().max() == 0
     assert x.grad.isfinite().all()
@@ -81,9 +87,9 @@ def test_gradients_of_an_even_image_are_zero_and_so_are_their_derivatives(floor)
 def test_smoothing_blurs_the_image_by_a_share_of_a_cell():
     X = pixels(2, 16, 12, 3)
     blurred = gaussian_filter(X / 255.0, sigma=(0, 0.7, 0.7, 0))
-    expected = oriented_gradients(torch.from_numpy(blurred).permute(0, 3, 1, 2), PAPER)
+    expected = flat_gradients(torch.from_numpy(blurred).permute(0, 3, 1, 2), PAPER)
     x = torch.from_numpy(X / 255.0).permute(0, 3, 1, 2)
-    ours = oriented_gradients(x, resolve("paper", {"gradient_smoothing": 0.35}))
+    ours = flat_gradients(x, resolve("paper", {"gradient_smoothing": 0.35}))
     torch.testing.assert_close(ours, expected)
 
 
@@ -92,7 +98,7 @@ def test_a_contrast_floor_makes_a_faint_edge_count_as_a_strong_one():
     x[..., 4:, :14], x[..., 18:, 14:] = 1.0, 0.1  # an edge, and far from it one ten times as faint
     faint = []
     for floor in (0.0, 0.2, 0.02):
-        phi = oriented_gradients(x, resolve("paper", {"contrast_floor": floor})).view(4, 14, 14)
+        phi = flat_gradients(x, resolve("paper", {"contrast_floor": floor})).view(4, 14, 14)
         faint.append(float(phi[2, 9, 10] / phi[2, 2, 3]))
     assert faint[0] == pytest.approx(0.1, rel=0.05)
     assert 0.25 < faint[1] < 0.7 < faint[2] < 1
@@ -250,9 +256,11 @@ def test_each_score_against_an_independent_computation(summed, eights):
     np.testing.assert_allclose(
         scores["patches"], np.reshape(distances, (7, 9)).max(1), rtol=1e-2, atol=2e-3
     )
-    assert (scores["turns"] >= turns.SMALLEST).all()
     T = summed.evidence_.T
     with torch.no_grad():
+        turned = turns.turned(to_range(torch.from_numpy(X)))
+        surprise = sum(-T(view).log_softmax(1)[:, k] for k, view in enumerate(turned))
+        np.testing.assert_allclose(scores["turns"], surprise + turns.SMALLEST, rtol=1e-4)
         views = [
             turns.features(turns.seen(T, to_range(torch.from_numpy(pixels)))).numpy()
             for pixels in (X, train)
@@ -284,6 +292,26 @@ def test_a_heat_map_adds_up_to_its_score(eights, score, total):
     heat = found.heatmap(eights[:5])
     assert heat.shape == (5, 19, 16)
     np.testing.assert_allclose(total(heat), found.novelty_scores(eights[:5]), rtol=1e-4)
+
+
+def test_the_map_of_windows_averages_those_that_cover_a_cell(eights):
+    settings = {**TINY, "scores": ("windows",)}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    X = eights[:3, :, :, None]
+    (batch,) = evidence._batches(found.evidence_, found.networks_, X, found.config_)
+    normal = dict(found.evidence_.normal.named_buffers())
+    cells = np.zeros((3, 4, 4))
+    for a in (0, 1):
+        for b in (0, 1):
+            phi, known = (
+                maps[:, :, a : a + 3, b : b + 3].flatten(1).double()
+                for maps in (batch.gradients, normal["gradients"])
+            )
+            left = projection.residual(phi, known).view(3, 4, 3, 3).square().sum(1)
+            cells[:, a : a + 3, b : b + 3] += left.numpy()
+    cover = np.outer([1, 2, 2, 1], [1, 2, 2, 1])
+    heat = found.heatmap(X)
+    np.testing.assert_allclose(heat.sum((1, 2)), (cells / cover).sum((1, 2)), rtol=1e-3)
 
 
 def test_a_heat_map_is_by_the_score_that_says_best_where(summed, eights):
@@ -356,7 +384,6 @@ def test_T_looks_at_large_images_averaged_down():
     x = to_range(torch.from_numpy(pixels(2, 64, 48, 3)))
     smaller = x.view(2, 3, 32, 2, 24, 2).mean((3, 5))
     torch.testing.assert_close(T(x), T(smaller))
-    torch.testing.assert_close(T(smaller), T.logits(T.seen(smaller)))
 
 
 def test_T_counts_nothing_where_positions_cannot_be_told_apart(eights):
@@ -367,7 +394,39 @@ def test_T_counts_nothing_where_positions_cannot_be_told_apart(eights):
     assert found.novelty_scores(symmetric).std() > 0
 
 
-def test_T_counts_fully_where_it_is_certain():
+@pytest.mark.parametrize(("certainty", "share"), [(1.0, 1.0), (0.25, 1.0), (0.125, 0.5)])
+def test_T_counts_as_far_as_it_is_certain(eights, monkeypatch, certainty, share):
+    monkeypatch.setattr(turns, "certainty", lambda T, h: torch.tensor(certainty))
+    settings = {**TINY, "scores": ("windows", "turns", "views"), "score_weights": (2, 1, 0.5)}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    assert found.evidence_.weights.tolist() == pytest.approx([2, share, 0.5 * share])
+
+
+def test_scores_of_T_alone_keep_their_weights(eights, monkeypatch):
+    monkeypatch.setattr(turns, "certainty", lambda T, h: torch.tensor(0.0))
+    settings = {**TINY, "scores": ("turns", "views")}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    assert found.evidence_.weights.tolist() == [1, 1]
+
+
+def test_held_out_images_that_are_alike_do_not_make_a_score_count_more(eights):
+    X = np.concatenate([eights[:1]] * 40)
+    settings = {**TINY, "scores": ("gradients", "windows")}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(X)
+    assert found.evidence_.std.tolist() == [evidence.SMALLEST_STD] * 2
+    assert np.isfinite(found.novelty_scores(eights)).all()
+
+
+def test_weights_fit_the_scores_of_the_images_that_come():
+    X = pixels(40, 8, 8, 3)
+    settings = {**TINY, "score_weights": (1, 2, 3, 4), "autoencoder_width": 2, "latent_size": 2}
+    found = NoveltyDetector("default", settings=settings, fpr=0.5).fit(X)
+    assert found.config_.score_weights == (1, 2, 3, 4)
+    with pytest.raises(UsageError, match="score_weights"):
+        NoveltyDetector("default", settings=settings, fpr=0.5).fit(X[..., 0])
+
+
+def test_certainty_is_what_T_knows_beyond_guessing():
     T = turns.TurnClassifier(1, (8, 8), 3)
     torch.nn.init.zeros_(T.logits.weight)
     torch.nn.init.zeros_(T.logits.bias)
@@ -383,8 +442,9 @@ def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
     prepared = summed._prepare(eights)
     logs = each_score(summed, prepared.validation).log()
     torch.testing.assert_close(summed.evidence_.mean, logs.mean(0))
-    torch.testing.assert_close(summed.evidence_.std, logs.std(0, correction=0))
-    deviations = ((logs - logs.mean(0)) / logs.std(0, correction=0)).numpy()
+    std = logs.std(0, correction=0).clamp(min=evidence.SMALLEST_STD)
+    torch.testing.assert_close(summed.evidence_.std, std)
+    deviations = ((logs - logs.mean(0)) / std).numpy()
     weights = summed.evidence_.weights.tolist()
     assert weights[:-2] == pytest.approx(WEIGHTS[:-2])
     expected = sum(weight * one for weight, one in zip(weights, deviations.T, strict=True))
@@ -471,7 +531,9 @@ def test_scores_can_be_spelled_as_text():
     )
 
 
-@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.0), "1,2,3", (1.0, -2.0)])
+@pytest.mark.parametrize(
+    "weights", [(1.0,), (1.0, 0.0), "1,2,3", (1.0, -2.0), (1.0, np.nan), (np.inf, 1.0)]
+)
 def test_weights_that_do_not_fit_the_scores(weights):
     with pytest.raises(UsageError, match=r"score_weights = .* for each of the scores error, turns"):
         resolve("paper", {"scores": "error,turns", "score_weights": weights})

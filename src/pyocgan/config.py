@@ -76,7 +76,7 @@ class Config:
     # Losses (section 3.3): λ = 10 on the mean squared error, 1 and 1 on the two games.
     reconstruction_weight: float = _field(10.0, "λ, the weight of l_MSE in the generator update.")
 
-    # Not in the paper, which has 0: the error that decides, in training too; see `gradients`.
+    # Not in the paper, which has 0: an error that `default` scores by is trained too.
     gradient_weight: float = _field(0.0, "Weight of the error in oriented gradients beside l_MSE.")
 
     # Informative-negative mining (section 3.2): five gradient steps. Step size and the length of
@@ -398,7 +398,8 @@ def _check(config: Config) -> None:
     if not config.scores or len(set(config.scores)) < len(config.scores):
         raise UsageError(f"scores = {config.scores!r} must name one or more, each once")
     weights = config.score_weights
-    if weights and not (len(weights) == len(config.scores) and min(weights) > 0):
+    fitting = len(weights) in (0, len(config.scores))
+    if not (fitting and all(0 < weight < math.inf for weight in weights)):
         raise UsageError(
             f"score_weights = {weights!r} must be a number above 0 for each of the scores "
             f"{', '.join(config.scores)}"

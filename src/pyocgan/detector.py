@@ -164,11 +164,12 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Read the images, settle what is "auto", and share the images out."""
         check_fpr(self.fpr)
         _check_random_state(self.random_state)
-        wanted = resolve(self.preset, self.settings or {})
+        settings = check_settings(self.settings or {})
+        # Before channels and size are known, so are the scores: their weights are checked then.
+        wanted = resolve(self.preset, {k: v for k, v in settings.items() if k != "score_weights"})
         source = as_source(X)
         rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
-        settled = self.preset, self.settings or {}
-        config = resolve(*settled, channels=rule.channels, size=rule.image_size)
+        config = resolve(self.preset, settings, channels=rule.channels, size=rule.image_size)
         config = replace(config, **rule.to_dict())  # "auto" no more
         images = read(source, rule, skip_unreadable=self.skip_unreadable)
         split = split_counts(
@@ -433,8 +434,13 @@ def fit_together(
         pass
     errors |= {[*begun][place]: error for place, error in stack.errors.items()}
     for number, fitting in begun.items():
-        if number not in errors:
+        if number in errors:
+            continue
+        try:
             detectors[number]._finish(*fitting)
+        except OcganError as error:
+            errors[number] = error
+        else:
             detectors[number].seconds_ = sum(t.seconds for t in stack.trainings) / len(begun)
     return [errors.get(number) for number in range(len(detectors))]
 

@@ -23,6 +23,7 @@ from .novelty import MAPS, SCORES, SPACES, Batch, error_map
 NORMAL_AMONG = 10_000  # normal images that are kept at most
 PATCHES_AMONG = 5_000  # normal patches that are kept, one of each image at least
 CERTAIN = 0.25  # of T: from there on its scores have their whole weight
+SMALLEST_STD = 0.01  # of a logarithm: a few alike held-out images must not make a score count more
 TINY = 1e-12  # keeps the logarithm of a perfect score finite
 
 
@@ -61,10 +62,7 @@ class Evidence(nn.Module):
             self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))
         self.register_buffer("mean", torch.zeros(len(self.scores), dtype=torch.float64))
         self.register_buffer("std", torch.ones(len(self.scores), dtype=torch.float64))
-        weights = torch.tensor(
-            config.score_weights or [1.0] * len(self.scores), dtype=torch.float64
-        )
-        self.register_buffer("weights", weights)
+        self.register_buffer("weights", _weights(config))
 
     @property
     def normal_spaces(self) -> list[str]:
@@ -100,9 +98,10 @@ def gather(
         setattr(evidence.normal, space, torch.cat(features))
     if len(evidence.scores) > 1:
         logs = _all_logs(evidence, nets, held_out, config)
-        std = logs.std(0, correction=0)
-        evidence.mean, evidence.std = logs.mean(0), torch.where(std > 1e-6, std, 1.0)
-        evidence.weights *= _trust(evidence, nets, held_out, config)
+        evidence.mean = logs.mean(0)
+        evidence.std = logs.std(0, correction=0).clamp(min=SMALLEST_STD)
+        weights = _weights(config).to(evidence.weights.device)
+        evidence.weights = weights * _trust(evidence, nets, held_out, config)
 
 
 def _trust(
@@ -110,12 +109,17 @@ def _trust(
 ) -> Tensor:
     """Return the share of its weight that each score gets: (number of scores,) in 0 … 1."""
     trust = torch.ones_like(evidence.weights)
-    if evidence.T is not None:
+    if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
         seen = [batch.seen for batch in _batches(evidence, nets, held_out, config)]
         certainty = turns.certainty(evidence.T, torch.cat(seen, 1))
         of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
         trust[of_T] = (certainty / CERTAIN).clamp(max=1).double()
     return trust
+
+
+def _weights(config: Config) -> Tensor:
+    weights = config.score_weights or [1.0] * len(config.scores)
+    return torch.tensor(weights, dtype=torch.float64)
 
 
 def _kept(space: str, features: Tensor, images: int, draws: torch.Generator) -> Tensor:
@@ -181,7 +185,7 @@ def _all_logs(
         for batch in _batches(evidence, nets, pixels, config)
     ]
     logs = [torch.stack(scores, dim=1).clamp(min=TINY).log() for scores in every]
-    return torch.cat(logs) if logs else torch.empty(0, len(evidence.scores), dtype=torch.float64)
+    return torch.cat(logs) if logs else evidence.mean.new_empty(0, len(evidence.scores))
 
 
 def _batches(

@@ -38,6 +38,8 @@ def gradient_maps(x: Tensor, config: Config) -> Tensor:
     detection", CVPR 2005, with blocks of one cell), so that faint edges count as strong ones do.
     """
     if config.gradient_smoothing > 0:
+        # Less a constant, which changes nothing, so that rounding leaves an even image even.
+        x = x - x[..., :1, :1]
         x = _along_sides(lambda n: _blurring(n, config.gradient_smoothing * _cell(n)), x)
     maps = _along_sides(_to_cells, _directions(x))
     if config.contrast_floor > 0:
@@ -45,11 +47,6 @@ def gradient_maps(x: Tensor, config: Config) -> Tensor:
         usual = energy.mean((-2, -1), keepdim=True)
         maps = maps / ((energy + TINY).sqrt() + config.contrast_floor * (usual + TINY).sqrt())
     return F.normalize(maps.flatten(-3), dim=-1).view_as(maps)
-
-
-def oriented_gradients(x: Tensor, config: Config) -> Tensor:
-    """Return `gradient_maps` as one vector of unit norm: (B, 4·K·h·w)."""
-    return gradient_maps(x, config).flatten(-3)
 
 
 def gradient_error(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:

@@ -158,7 +158,7 @@ def neighbours_map(batch: Batch, normal: Normal) -> Tensor:
 
 
 def windows_map(batch: Batch, normal: Normal) -> Tensor:
-    """The same by windows, averaged where they overlap."""
+    """The same by windows, averaged where they overlap: no sum of it is the score."""
     found = torch.zeros_like(batch.gradients[:, 0])
     covering = torch.zeros_like(found)
     pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
@@ -170,7 +170,7 @@ def windows_map(batch: Batch, normal: Normal) -> Tensor:
 
 
 def patches_map(batch: Batch, normal: Normal) -> Tensor:
-    """The distance of the patch at each pixel to the nearest normal patch."""
+    """The distance of the patch about each pixel to the nearest normal patch."""
     size = (batch.x.shape[2], batch.x.shape[3])
     distances = _patch_distances(batch, normal)[:, None]
     return F.interpolate(distances, size, mode="bilinear", align_corners=False)[:, 0]

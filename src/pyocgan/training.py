@@ -47,7 +47,7 @@ class Record:
 
     epoch: int  # from 1
     losses: dict[str, float]  # means over the epoch's iterations
-    validation_error: float  # mean novelty score of the in-class validation images
+    validation_error: float  # mean squared error of the in-class validation images
     best: bool  # whether this is the lowest validation error so far
     mining: bool
     seconds: float  # of training, since the start, interruptions left out
