@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from sklearn.metrics import roc_auc_score
 
 from pyocgan.baselines import BASELINES
 from pyocgan.detector import NoveltyDetector
+from pyocgan.figures import image_grid, png_bytes
+from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
 
 SIDE, SEEN = 224, 64  # pixels drawn, and what `image_size` auto makes of them
@@ -96,11 +99,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="few pictures, one epoch: does it run?"
     )
+    parser.add_argument(
+        "--picture", type=Path, help="draw some defects above their heat maps there"
+    )
     options = parser.parse_args(arguments)
     trained, tested = (20, 8) if options.quick else (TRAINED, TESTED)
     settings = {"epochs": 1, "least_iterations": 1} if options.quick else {}
     print("| pictures | score | AUROC |", *(f" {defect} |" for defect in DEFECTS), sep="")
     print("|---|---|---|", "---|" * len(DEFECTS), sep="")
+    shown = []
     for draw in (washer, fabric):
         rng = np.random.default_rng(options.seed)
         X = _pixels([draw(rng) for _ in range(trained)])
@@ -108,19 +115,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kinds = np.resize(DEFECTS, tested)
         spoiled = _pixels([spoil(draw(rng), str(kind), rng) for kind in kinds])
         tests = np.concatenate([flawless, spoiled])
-        for title, scores in _all_scores(X, tests, settings, options.seed).items():
+        detector = NoveltyDetector("default", settings=settings, fpr=FPR, random_state=options.seed)
+        for title, scores in _all_scores(detector, X, tests).items():
             print(_row(draw, title, scores, kinds), flush=True)
+        shown.append(_with_heat(spoiled[:4], detector.heatmap(spoiled[:4])))
+    if options.picture is not None:
+        write_bytes(options.picture, png_bytes(image_grid(np.concatenate(shown, 1), cell=96)))
 
 
 def _all_scores(
-    X: NDArray[np.uint8], tests: NDArray[np.uint8], settings: dict[str, int], seed: int
+    detector: NoveltyDetector, X: NDArray[np.uint8], tests: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float64]]:
-    detector = NoveltyDetector("default", settings=settings, fpr=FPR, random_state=seed)
     started = time.perf_counter()
     parts = detector.fit(X).score_parts(tests)
     title = f"**default** ({time.perf_counter() - started:.0f} s)"
     found = {title: np.sum(list(parts.values()), axis=0), **parts}
     return found | {name: make().fit(X).novelty_scores(tests) for name, make in BASELINES.values()}
+
+
+def _with_heat(images: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return images, and below each its heat map, white where it is hottest: (2, n, H, W, 3)."""
+    white = (255 * heat / heat.max()).astype(np.uint8)[..., None]
+    return np.stack([images, np.repeat(white, 3, axis=3)])
 
 
 def _row(draw: Draw, title: str, scores: NDArray[np.float64], kinds: NDArray[np.str_]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.bench import QUICK
 from benchmarks.parts import ADAM, PARTS, parts_of_a_step
@@ -101,8 +102,9 @@ def test_scores_of_the_development_split_are_printed_alone_and_in_sums():
     assert float(rows[2][1]) == pytest.approx((float(rows[0][1]) + float(rows[1][1])) / 2, abs=1e-4)
 
 
-def test_small_defects_are_drawn_and_found():
-    command = [sys.executable, "-m", "benchmarks.defects", "--quick"]
+def test_small_defects_are_drawn_and_found(tmp_path):
+    picture = tmp_path / "defects.png"
+    command = [sys.executable, "-m", "benchmarks.defects", "--quick", "--picture", str(picture)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
@@ -110,3 +112,5 @@ def test_small_defects_are_drawn_and_found():
     found = {(row[0], row[1]): float(row[2]) for row in rows[2:]}
     assert len(found) == 2 * (1 + 5 + 4), "the sum, its scores, and the training-free methods"
     assert found["fabric", "patches"] > 0.95
+    with Image.open(picture) as drawn:
+        assert drawn.size == (8 * 196 - 4, 2 * 196 - 4)
