@@ -356,6 +356,15 @@ def test_the_sentence_says_whether_intervals_overlap(tmp_path):
     assert "uncertainty" not in text
 
 
+def test_a_preset_with_a_stage_of_its_own_is_no_part(tmp_path):
+    default = {"preset": "default", "config": {"stage": "+latent"}}
+    set_auroc(write_method(tmp_path, "default", **default), 0.99)
+    set_auroc(write_method(tmp_path, "knn"), 0.95)
+    table = only_table(tmp_path)
+    assert verdict(table).ahead == "ocgan"
+    assert "A part of OCGAN" not in sentences(table, verdict(table))
+
+
 def test_a_part_of_ocgan_is_not_ocgan(tmp_path):
     set_auroc(write_method(tmp_path, "paper-ae"), 0.99)
     table = only_table(tmp_path)

@@ -38,7 +38,7 @@ class Row:
 
     Parameters
     ----------
-    name, title, kind
+    name, title, kind, preset
         As in `Method`.
     config
         Its settings.
@@ -55,6 +55,7 @@ class Row:
     name: str
     title: str
     kind: str
+    preset: str | None
     config: Mapping[str, Any]
     classes: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -72,8 +73,9 @@ class Row:
 
     @property
     def is_whole(self) -> bool:
-        """Whether this is all of OCGAN, not a stage of its ablation."""
-        return self.config.get("stage") == FULL
+        """Whether this is all of OCGAN or of a preset, not a stage of the ablation."""
+        own = PRESETS.get(self.preset or "", {}).get("stage", FULL)
+        return self.config.get("stage") in (FULL, own)
 
     def values(self, name: str, figure: str = "auroc") -> list[float]:
         """Return a figure of one class for every seed."""
@@ -224,6 +226,7 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
             name=content["method"],
             title=content["title"],
             kind=content["kind"],
+            preset=content["preset"],
             config=content["config"],
             classes=tuple(content["classes"]),
             seeds=tuple(content["seeds"]),
