@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from . import scoring, turns
 from .config import TURN_SCORES, Config
 from .networks import Networks
-from .novelty import MAPS, SCORES, SPACES, Batch, error_map
+from .novelty import MAPS, SCORES, SPACES, USUAL, Batch, error_map, patch_distances
 
 NORMAL_AMONG = 10_000  # normal images that are kept at most
 PATCHES_AMONG = 5_000  # normal patches that are kept, one of each image at least
 CERTAIN = 0.25  # of T: from there on its scores have their whole weight
+SMALLEST_DISTANCE = 1e-3  # usual of patches at least: less than a grey level
 SMALLEST_STD = 0.01  # of a logarithm: a few alike held-out images must not make a score count more
 TINY = 1e-12  # keeps the logarithm of a perfect score finite
 
@@ -35,7 +36,8 @@ class Evidence(nn.Module):
     T : TurnClassifier or None
         Where ``"turns"`` or ``"views"`` is among the scores.
     normal : Module
-        A buffer for each of `SPACES` that is needed: features of normal images, (n, …) float16.
+        A buffer for each of `SPACES` that is needed: features of normal images, (n, …) float16;
+        and `USUAL`, where patches are compared.
     mean, std : Tensor
         (number of scores,) of the logarithms over held-out normal images.
     weights : Tensor
@@ -64,17 +66,20 @@ class Evidence(nn.Module):
         self.register_buffer("std", torch.ones(len(self.scores), dtype=torch.float64))
         self.register_buffer("weights", _weights(config))
 
+        if "patches" in self.scores:
+            self.normal.register_buffer(USUAL, torch.empty(0))
+
     @property
     def normal_spaces(self) -> list[str]:
-        """The names of the buffers in `normal`."""
-        return [name for name, _ in self.normal.named_buffers()]
+        """The names of the features in `normal`."""
+        return [name for name, _ in self.normal.named_buffers() if name != USUAL]
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Load a state whose number of normal images is not known before."""
-        for space in self.normal_spaces:
-            kept = tensors.get(f"normal.{space}")
+        for name, _ in [*self.normal.named_buffers()]:
+            kept = tensors.get(f"normal.{name}")
             if kept is not None:
-                setattr(self.normal, space, torch.empty_like(kept))
+                setattr(self.normal, name, torch.empty_like(kept))
         self.load_state_dict(tensors)
 
 
@@ -96,6 +101,11 @@ def gather(
                 features.append(_kept(space, getattr(batch, space), len(train), draws))
     for space, features in kept.items():
         setattr(evidence.normal, space, torch.cat(features))
+    if "patches" in kept:
+        normal = dict(evidence.normal.named_buffers())
+        batches = _batches(evidence, nets, held_out, config)
+        found = torch.cat([patch_distances(batch, normal) for batch in batches])
+        setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
         logs = _all_logs(evidence, nets, held_out, config)
         evidence.mean = logs.mean(0)
