@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from .data.rule import LARGEST_SIDE, SMALLEST_SIDE
+from .data.rule import LARGEST_SIDE, SMALLEST_SIDE, ImageRule
 from .errors import UsageError, unknown
 
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
@@ -246,6 +246,12 @@ def resolve(
     if "scores" in laid_over:  # the preset's weights are those of its own scores
         chosen.pop("score_weights", None)
     return Config(**(chosen | laid_over))
+
+
+def settle(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> Config:
+    """Return what `resolve` does for images that `rule` takes, with nothing left "auto"."""
+    config = resolve(preset, settings, channels=rule.channels, size=rule.image_size)
+    return dataclasses.replace(config, **rule.to_dict())
 
 
 def merge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import evidence, model_folder, scoring
 from .calibration import Calibration, Split, check_fpr, split_counts
-from .config import Config, check_settings, resolve
+from .config import Config, check_settings, resolve, settle
 from .data import ImageRule, Images, Source, infer_rule, open_source, read, read_batches
 from .errors import OcganError, UsageError
 from .images import to_pixels
@@ -169,8 +169,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         wanted = resolve(self.preset, {k: v for k, v in settings.items() if k != "score_weights"})
         source = as_source(X)
         rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
-        config = resolve(self.preset, settings, channels=rule.channels, size=rule.image_size)
-        config = replace(config, **rule.to_dict())  # "auto" no more
+        config = settle(self.preset, settings, rule)
         images = read(source, rule, skip_unreadable=self.skip_unreadable)
         split = split_counts(
             len(images),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from . import scoring, turns
 from .config import TURN_SCORES, Config
 from .networks import Networks
-from .novelty import MAPS, SCORES, SPACES, USUAL, Batch, error_map, patch_distances
+from .novelty import MAPS, SCORES, SPACES, USUAL, Batch, Normal, error_map, patch_distances
 
 NORMAL_AMONG = 10_000  # normal images that are kept at most
 PATCHES_AMONG = 5_000  # normal patches that are kept, one of each image at least
@@ -62,21 +62,20 @@ class Evidence(nn.Module):
         self.normal = nn.Module()
         for space in dict.fromkeys(SPACES[name] for name in self.scores if name in SPACES):
             self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))
+        if "patches" in self.scores:
+            self.normal.register_buffer(USUAL, torch.empty(0))
         self.register_buffer("mean", torch.zeros(len(self.scores), dtype=torch.float64))
         self.register_buffer("std", torch.ones(len(self.scores), dtype=torch.float64))
         self.register_buffer("weights", _weights(config))
 
-        if "patches" in self.scores:
-            self.normal.register_buffer(USUAL, torch.empty(0))
-
     @property
-    def normal_spaces(self) -> list[str]:
-        """The names of the features in `normal`."""
-        return [name for name, _ in self.normal.named_buffers() if name != USUAL]
+    def known(self) -> Normal:
+        """What stands in `normal`, by name."""
+        return dict(self.normal.named_buffers())
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Load a state whose number of normal images is not known before."""
-        for name, _ in [*self.normal.named_buffers()]:
+        for name in self.known:
             kept = tensors.get(f"normal.{name}")
             if kept is not None:
                 setattr(self.normal, name, torch.empty_like(kept))
@@ -93,7 +92,7 @@ def gather(
 ) -> None:
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
     evidence.eval()
-    kept: dict[str, list[Tensor]] = {space: [] for space in evidence.normal_spaces}
+    kept: dict[str, list[Tensor]] = {space: [] for space in evidence.known if space != USUAL}
     draws = torch.Generator().manual_seed(0)
     if kept:
         for batch in _batches(evidence, nets, train[:: -(-len(train) // NORMAL_AMONG)], config):
@@ -102,8 +101,7 @@ def gather(
     for space, features in kept.items():
         setattr(evidence.normal, space, torch.cat(features))
     if "patches" in kept:
-        normal = dict(evidence.normal.named_buffers())
-        batches = _batches(evidence, nets, held_out, config)
+        normal, batches = evidence.known, _batches(evidence, nets, held_out, config)
         found = torch.cat([patch_distances(batch, normal) for batch in batches])
         setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
@@ -111,17 +109,16 @@ def gather(
         evidence.mean = logs.mean(0)
         evidence.std = logs.std(0, correction=0).clamp(min=SMALLEST_STD)
         weights = _weights(config).to(evidence.weights.device)
-        evidence.weights = weights * _trust(evidence, nets, held_out, config)
+        evidence.weights = weights * _trust(evidence, held_out)
 
 
-def _trust(
-    evidence: Evidence, nets: Networks, held_out: NDArray[np.uint8], config: Config
-) -> Tensor:
+def _trust(evidence: Evidence, held_out: NDArray[np.uint8]) -> Tensor:
     """Return the share of its weight that each score gets: (number of scores,) in 0 … 1."""
     trust = torch.ones_like(evidence.weights)
     if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
-        seen = [batch.seen for batch in _batches(evidence, nets, held_out, config)]
-        certainty = turns.certainty(evidence.T, torch.cat(seen, 1))
+        images = scoring.batches(held_out, trust.device)
+        seen = torch.cat([turns.seen(evidence.T, x) for x in images], 1)
+        certainty = turns.certainty(evidence.T, seen)
         of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
         trust[of_T] = (certainty / CERTAIN).clamp(max=1).double()
     return trust
@@ -178,7 +175,7 @@ def heatmaps(
     By the first of `MAPS` that is among the scores; else the squared error of pixels.
     """
     evidence.eval()
-    normal = dict(evidence.normal.named_buffers())
+    normal = evidence.known
     draw = next((draw for name, draw in MAPS.items() if name in evidence.scores), error_map)
     maps = [draw(batch, normal).cpu().numpy() for batch in _batches(evidence, nets, pixels, config)]
     return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
@@ -189,7 +186,7 @@ def _all_logs(
 ) -> Tensor:
     """Return the logarithm of every score of every image: (N, number of scores) float64."""
     evidence.eval()
-    normal = dict(evidence.normal.named_buffers())
+    normal = evidence.known
     every = [
         [SCORES[name](batch, normal).double() for name in evidence.scores]
         for batch in _batches(evidence, nets, pixels, config)

@@ -7,7 +7,7 @@ setting for all data sets and classes; nothing is tuned for a class.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
@@ -26,7 +26,7 @@ from .baselines import (
     Pixels,
     raw,
 )
-from .config import Config, resolve
+from .config import resolve, settle
 from .data import ImageRule
 from .errors import UsageError, unknown
 
@@ -97,7 +97,7 @@ def ocgan(
     device, precision
         As in `NoveltyDetector`.
     """
-    config = replace(_resolve(preset, settings, rule), **rule.to_dict())
+    config = settle(preset, settings, rule)
     its_own = resolve(preset, {}).stage
     stage = "" if config.stage == its_own else f", stage {config.stage}"
     return Method(
@@ -116,8 +116,8 @@ def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str
 
     Size and channels of the images belong to the data set and are not named.
     """
-    plain = _resolve(preset, {}, rule).to_dict()
-    wanted = _resolve(preset, settings, rule).to_dict()
+    plain = settle(preset, {}, rule).to_dict()
+    wanted = settle(preset, settings, rule).to_dict()
     changed = {
         key: value
         for key, value in wanted.items()
@@ -126,10 +126,6 @@ def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str
     parts = [f"{key}{_word(value)}" for key, value in changed.items()]
     stage = wanted["stage"].strip("+") if wanted["stage"] != plain["stage"] else ""
     return "-".join(filter(None, [preset, stage, *parts]))
-
-
-def _resolve(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> Config:
-    return resolve(preset, settings, channels=rule.channels, size=rule.image_size)
 
 
 def other_method(key: str) -> Method:

@@ -47,6 +47,11 @@ class Batch:
     T: turns.TurnClassifier | None
     config: Config
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.x.shape[2], self.x.shape[3]
+
     @cached_property
     def gradients(self) -> Tensor:
         """Oriented gradients, (B, 4·K, h, w), of unit norm."""
@@ -105,7 +110,7 @@ def patches(batch: Batch, normal: Normal) -> Tensor:
     et al., "Towards total recall in industrial anomaly detection", CVPR 2022, who take the
     farthest one, in pretrained features.
     """
-    distances = (patch_distances(batch, normal) / normal[USUAL]).flatten(1)
+    distances = _beside_usual(batch, normal).flatten(1)
     oddest = max(1, round(ODDEST * distances.shape[1]))
     return distances.topk(oddest).values.mean(1)
 
@@ -153,12 +158,12 @@ def error_map(batch: Batch, normal: Normal) -> Tensor:
 
 def gradients_map(batch: Batch, normal: Normal) -> Tensor:
     """What surrounds each pixel adds to the error in oriented gradients; sums to the score."""
-    return _spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch)
+    return spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch.size)
 
 
 def neighbours_map(batch: Batch, normal: Normal) -> Tensor:
     """What surrounds each pixel adds to the squared distance; sums to the score's square."""
-    return _spread(_residual_map(batch.gradients, normal["gradients"]), batch)
+    return spread(_residual_map(batch.gradients, normal["gradients"]), batch.size)
 
 
 def windows_map(batch: Batch, normal: Normal) -> Tensor:
@@ -170,14 +175,13 @@ def windows_map(batch: Batch, normal: Normal) -> Tensor:
     for (part, normal_part), (place, count) in zip(pairs, places, strict=True):
         place += _residual_map(part, normal_part)[:, None]
         count += 1
-    return _spread(found / covering, batch)
+    return spread(found / covering, batch.size)
 
 
 def patches_map(batch: Batch, normal: Normal) -> Tensor:
     """The distance of the patch about each pixel to the nearest normal one, beside the usual."""
-    size = (batch.x.shape[2], batch.x.shape[3])
-    distances = (patch_distances(batch, normal) / normal[USUAL])[:, None]
-    return F.interpolate(distances, size, mode="bilinear", align_corners=False)[:, 0]
+    distances = _beside_usual(batch, normal)[:, None]
+    return F.interpolate(distances, batch.size, mode="bilinear", align_corners=False)[:, 0]
 
 
 # The score that says best where an image is novel comes first.
@@ -202,14 +206,15 @@ def patch_distances(batch: Batch, normal: Normal) -> Tensor:
     return torch.cat(found).view(b, h, w)
 
 
+def _beside_usual(batch: Batch, normal: Normal) -> Tensor:
+    """Return `patch_distances` divided by what is usual at their places: (B, h, w)."""
+    return patch_distances(batch, normal) / normal[USUAL]
+
+
 def _residual_map(maps: Tensor, normal: Tensor) -> Tensor:
     """Return the squared residual of each cell: (B, h, w) of maps (B, C, h, w)."""
     left = projection.residual(maps.flatten(1), normal.flatten(1))
     return left.view(maps.shape).square().sum(1)
-
-
-def _spread(cells: Tensor, batch: Batch) -> Tensor:
-    return spread(cells, (batch.x.shape[2], batch.x.shape[3]))
 
 
 def corners(maps: Tensor) -> list[Tensor]:
