@@ -18,7 +18,7 @@ from pyocgan import algorithm, images, scoring
 from pyocgan.cli import run
 from pyocgan.config import STAGES, Config
 from pyocgan.errors import ModelError, OcganError, UsageError
-from pyocgan.training import Training
+from pyocgan.training import Training, open_fabric
 
 LONG = {"epochs": 4, "mining_warmup": 0.5, "batch_size": 48}  # mining starts in epoch 3
 
@@ -288,6 +288,15 @@ def test_unknown_devices_and_precisions_are_refused(eights, option):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(("cuda", "chosen"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_cuda_or_the_cpu(monkeypatch, cuda, chosen):
+    opened = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("lightning_fabric.Fabric", lambda **options: opened.append(options))
+    open_fabric("auto", "auto")
+    assert [options["accelerator"] for options in opened] == [chosen]
+
+
 def test_a_device_that_is_not_here_is_refused(eights):
     with pytest.raises(UsageError, match="device = 'cuda' cannot be used here"):
         tiny(device="cuda").fit(eights)

@@ -64,8 +64,8 @@ class Evidence(nn.Module):
             self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))
         if "patches" in self.scores:
             self.normal.register_buffer(USUAL, torch.empty(0))
-        self.register_buffer("mean", torch.zeros(len(self.scores), dtype=torch.float64))
-        self.register_buffer("std", torch.ones(len(self.scores), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(len(self.scores)))
+        self.register_buffer("std", torch.ones(len(self.scores)))
         self.register_buffer("weights", _weights(config))
 
     @property
@@ -106,10 +106,9 @@ def gather(
         setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
         logs = _all_logs(evidence, nets, held_out, config)
-        evidence.mean = logs.mean(0)
-        evidence.std = logs.std(0, correction=0).clamp(min=SMALLEST_STD)
-        weights = _weights(config).to(evidence.weights.device)
-        evidence.weights = weights * _trust(evidence, held_out)
+        evidence.mean.copy_(logs.mean(0))
+        evidence.std.copy_(logs.std(0, correction=0).clamp(min=SMALLEST_STD))
+        evidence.weights.copy_(_weights(config).to(evidence.weights) * _trust(evidence, held_out))
 
 
 def _trust(evidence: Evidence, held_out: NDArray[np.uint8]) -> Tensor:
@@ -120,13 +119,13 @@ def _trust(evidence: Evidence, held_out: NDArray[np.uint8]) -> Tensor:
         seen = torch.cat([turns.seen(evidence.T, x) for x in images], 1)
         certainty = turns.certainty(evidence.T, seen)
         of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
-        trust[of_T] = (certainty / CERTAIN).clamp(max=1).double()
+        trust[of_T] = (certainty / CERTAIN).clamp(max=1)
     return trust
 
 
 def _weights(config: Config) -> Tensor:
     weights = config.score_weights or [1.0] * len(config.scores)
-    return torch.tensor(weights, dtype=torch.float64)
+    return torch.tensor(weights)
 
 
 def _kept(space: str, features: Tensor, images: int, draws: torch.Generator) -> Tensor:
@@ -153,7 +152,7 @@ def parts(
     if logs.shape[1] == 1:
         found = logs.exp()
     else:
-        found = (logs - evidence.mean) / evidence.std * evidence.weights
+        found = (logs - evidence.mean.to(logs)) / evidence.std.to(logs) * evidence.weights.to(logs)
     result: NDArray[np.float64] = found.cpu().numpy()
     return result
 
@@ -188,15 +187,16 @@ def _all_logs(
     evidence.eval()
     normal = evidence.known
     every = [
-        [SCORES[name](batch, normal).double() for name in evidence.scores]
+        [scoring.to_double(SCORES[name](batch, normal)) for name in evidence.scores]
         for batch in _batches(evidence, nets, pixels, config)
     ]
     logs = [torch.stack(scores, dim=1).clamp(min=TINY).log() for scores in every]
-    return torch.cat(logs) if logs else evidence.mean.new_empty(0, len(evidence.scores))
+    return torch.cat(logs) if logs else torch.empty(0, len(evidence.scores), dtype=torch.float64)
 
 
 def _batches(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Iterator[Batch]:
-    for x, codes, x_hat in scoring.passes(nets, pixels, config):
-        yield Batch(x, codes, x_hat, evidence.T, config)
+    nets.eval()
+    for x in scoring.batches(pixels, next(nets.parameters()).device):
+        yield Batch(x, nets, evidence.T, config)

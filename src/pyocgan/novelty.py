@@ -19,6 +19,7 @@ from . import projection, scoring, turns
 from .config import Config, Score
 from .gradients import gradient_error, gradient_error_maps, gradient_maps, spread
 from .gradients import patches as gradient_patches
+from .networks import Networks
 
 PATCHES_AT_ONCE = 1024  # bounds memory, changes no score
 ODDEST = 0.01  # share of an image's patches
@@ -42,8 +43,7 @@ class Batch:
     """Images, and each thing that scores look at, computed when first asked for."""
 
     x: Tensor  # (B, K, H, W) in [-1, 1]
-    codes: Tensor  # En(x), (B, d) in (-1, 1)
-    x_hat: Tensor  # De(En(x)), as x
+    nets: Networks
     T: turns.TurnClassifier | None
     config: Config
 
@@ -51,6 +51,17 @@ class Batch:
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.x.shape[2], self.x.shape[3]
+
+    @cached_property
+    def codes(self) -> Tensor:
+        """En(x), (B, d) in (-1, 1)."""
+        return scoring.encode(self.nets, self.x, self.config)
+
+    @cached_property
+    def x_hat(self) -> Tensor:
+        """De(En(x)), as x."""
+        x_hat: Tensor = self.nets.De(self.codes)
+        return x_hat
 
     @cached_property
     def gradients(self) -> Tensor:

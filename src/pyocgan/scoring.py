@@ -27,32 +27,32 @@ def batches(pixels: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]
         yield to_range(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device))
 
 
+def encode(nets: Networks, x: Tensor, config: Config) -> Tensor:
+    """Return En(x), (B, d) in (-1, 1), of images (B, K, H, W) in [-1, 1]."""
+    if config.test_noise_variance > 0:
+        x = x + _fixed_noise(x, config)
+    z: Tensor = nets.En(x)
+    return z
+
+
 @torch.no_grad()
-def passes(
-    nets: Networks, pixels: NDArray[np.uint8], config: Config
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield x (B, K, H, W), En(x) (B, d) and De(En(x)) as x, all in [-1, 1], batch by batch."""
-    noise = None
-    nets.eval()
-    for x in batches(pixels, next(nets.parameters()).device):
-        seen = x
-        if config.test_noise_variance > 0:
-            noise = _fixed_noise(x, config) if noise is None else noise
-            seen = x + noise
-        z = nets.En(seen)
-        yield x, z, nets.De(z)
-
-
 def reconstructions(
     nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x and De(En(x)), both (B, K, H, W) in [-1, 1], batch by batch."""
-    return ((x, x_hat) for x, _, x_hat in passes(nets, pixels, config))
+    nets.eval()
+    for x in batches(pixels, next(nets.parameters()).device):
+        yield x, nets.De(encode(nets, x, config))
 
 
 def pixel_error(x: Tensor, x_hat: Tensor) -> Tensor:
     """‖x − De(En(x))‖² as the mean over pixels and channels: (B, K, H, W) twice → (B,) float64."""
-    return (x - x_hat).square().double().mean((1, 2, 3))
+    return to_double((x - x_hat).square()).mean((1, 2, 3))
+
+
+def to_double(x: Tensor) -> Tensor:
+    """Return `x` as float64, on the CPU where its device has none: mps."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def reconstruction_errors(

@@ -356,6 +356,8 @@ def open_fabric(device: str, precision: str) -> Fabric:
         raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
     from lightning_fabric import Fabric  # seconds to import: only when training
 
+    if device == "auto":  # mps when asked for alone: nobody has tried it
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     # auto is float32 everywhere until bfloat16 is measured to train as well.
     chosen = "32-true" if precision == "auto" else precision
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)

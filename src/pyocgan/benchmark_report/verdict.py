@@ -75,13 +75,12 @@ def _comparison(table: Table, found: Verdict) -> list[str]:
         else f"{first.title} reaches {first.mean:.4f} in the mean, {second.title} "
         f"{second.mean:.4f}, {found.lead:.4f} less."
     )
-    n_ours, n_free = len(table.ours), len(table.of_kind("baseline"))
-    if n_ours == n_free == 1:
-        return [text]
-    chosen = f"Both were chosen on these test images, out of {n_ours} and {n_free}."
-    if found.ahead == "free":
-        chosen = f"Both were chosen on these test images, out of {n_free} and {n_ours}."
-    return [text, chosen]
+    rivals = (ours, len(table.ours)), (free, len(table.of_kind("baseline")))
+    return [text] + [
+        f"{row.title} is the best of {number}, chosen on these test images."
+        for row, number in rivals
+        if number > 1
+    ]
 
 
 def _certainty(found: Verdict, intervals: Intervals | None) -> list[str]:
