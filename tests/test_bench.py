@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks import rules
 from benchmarks.bench import QUICK
 from benchmarks.parts import ADAM, PARTS, parts_of_a_step
 from benchmarks.timing import Timings, alternate
@@ -114,3 +116,48 @@ def test_small_defects_are_drawn_and_found(tmp_path):
     assert found["fabric", "patches"] > 0.95
     with Image.open(picture) as drawn:
         assert drawn.size == (8 * 196 - 4, 2 * 196 - 4)
+
+
+def test_rules_choose_among_models():
+    settings = ["stage=ae", "epochs=3", "batch_size=16", "autoencoder_width=4"]
+    command = [sys.executable, "-m", "benchmarks.rules", "digits", "--classes", "8,1"]
+    command += ["--vary", "latent_size=2,8", "--set", *settings]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    tables = [
+        [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+        for table in done.stdout.split("\n\n")
+    ]
+    assert [row[0] for row in tables[0]] == ["latent_size", "---", "2", "8"]
+    assert {len(row) for table in tables for row in table} == {5, 6}
+    by_rule = {row[0]: row for row in tables[1]}
+    names = ["lowest validation error", "last epoch", *rules.NEGATIVES, "decoded samples"]
+    assert {*names} < by_rule.keys()
+    assert by_rule["last epoch"][5] == "2, 3; 2, 3"
+    best = [float(cell) for cell in by_rule["*best by the answers*"][1:3]]
+    for name in names:
+        assert all(float(a) <= b for a, b in zip(by_rule[name][1:3], best, strict=True))
+
+
+def test_negatives_are_made_of_images_of_the_class():
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 6, 6, 1), np.uint8)
+    for name, make in rules.NEGATIVES.items():
+        made = make(images, np.random.default_rng(0))
+        assert made.shape == images.shape
+        assert made is not images
+        changed = (made != images).any((1, 2, 3))
+        assert changed.all() == (name != "turned"), name
+    assert (images.max((1, 2, 3)) == np.arange(5)).all(), "untouched"
+    marked = images.copy()
+    marked[:, 0, 0] = 9
+    assert (rules.turned(marked, np.random.default_rng(0))[:, -1, 0] == 9).all()
+
+
+@pytest.mark.parametrize(("liked", "expected"), [([1, 2, 3], 1), ([3, 2, 1], -1), ([1, 1, 1], 0)])
+def test_agreement_is_a_rank_correlation(liked, expected):
+    models = [
+        rules.Model("16", n, 0.1, {"rule": value}, auroc)
+        for n, (value, auroc) in enumerate(zip(liked, (0.7, 0.8, 0.95), strict=True))
+    ]
+    assert rules.agreement(models, "rule") == pytest.approx(expected)
+    assert rules.chosen(models, "rule").auroc == {1: 0.95, -1: 0.7, 0: 0.7}[expected]
