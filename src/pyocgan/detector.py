@@ -56,7 +56,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Seed of weights, noise, order and the choice of held-out images. The same seed gives the
         same numbers on the same kind of CPU.
     device, precision
-        ``"auto"``, or a device and precision of Lightning Fabric.
+        ``"auto"`` (CUDA where it is, else the CPU; float32), or a device and precision of
+        Lightning Fabric.
     skip_unreadable
         Leave out files that cannot be read, and list them in `skipped_`, instead of raising.
 

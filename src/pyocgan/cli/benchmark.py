@@ -98,7 +98,7 @@ def benchmark(
     config
         A YAML file of ocgan's settings.
     device
-        Of ocgan: auto, cpu, cuda or mps.
+        Of ocgan: auto (cuda or cpu), cpu, cuda or mps.
     precision
         Of ocgan: auto, 32-true or bf16-mixed.
     overwrite

@@ -72,7 +72,7 @@ def train(
     seed
         The same seed gives the same numbers on the same kind of CPU.
     device
-        auto, cpu, cuda or mps.
+        auto (cuda or cpu), cpu, cuda or mps.
     precision
         auto, 32-true or bf16-mixed.
     skip_unreadable
