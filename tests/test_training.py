@@ -287,7 +287,6 @@ def test_unknown_devices_and_precisions_are_refused(eights, option):
         tiny(**option).fit(eights)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(("cuda", "chosen"), [(True, "cuda"), (False, "cpu")])
 def test_auto_is_cuda_or_the_cpu(monkeypatch, cuda, chosen):
     opened = []
@@ -297,6 +296,7 @@ def test_auto_is_cuda_or_the_cpu(monkeypatch, cuda, chosen):
     assert [options["accelerator"] for options in opened] == [chosen]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_here_is_refused(eights):
     with pytest.raises(UsageError, match="device = 'cuda' cannot be used here"):
         tiny(device="cuda").fit(eights)
