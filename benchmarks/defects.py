@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from sklearn.metrics import roc_auc_score
 
 from pyocgan.baselines import BASELINES
 from pyocgan.detector import NoveltyDetector
 from pyocgan.figures import image_grid, png_bytes
 from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
+
+from .development import auroc
 
 SIDE, SEEN = 224, 64  # pixels drawn, and what `image_size` auto makes of them
 TRAINED, TESTED = 220, 60
@@ -142,10 +143,7 @@ def _with_heat(images: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[
 def _row(draw: Draw, title: str, scores: NDArray[np.float64], kinds: NDArray[np.str_]) -> str:
     flawless, spoiled = scores[: len(kinds)], scores[len(kinds) :]
     groups = [spoiled, *(spoiled[kinds == kind] for kind in DEFECTS)]
-    cells = []
-    for group in groups:
-        truth = np.repeat([0, 1], [len(flawless), len(group)])
-        cells.append(f"{roc_auc_score(truth, np.concatenate([flawless, group])):.3f}")
+    cells = [f"{auroc(flawless, group):.3f}" for group in groups]
     return " | ".join([f"| {draw.__name__}", title, *cells]) + " |"
 
 

@@ -8,22 +8,21 @@ comes from other classes of the training images, which no rule sees. docs/reprod
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
 
 from pyocgan import scoring
-from pyocgan.benchmark.images import Trial, open_pool
+from pyocgan.benchmark.images import Trial
 from pyocgan.config import Config, check_settings, settle
 from pyocgan.images import to_pixels
 from pyocgan.training import Training
+
+from .development import auroc, options_of, read
 
 Pixels = NDArray[np.uint8]
 
@@ -98,15 +97,11 @@ def train(trial: Trial, config: Config, value: str, seed: int) -> list[Model]:
         epoch, error = progress.record.epoch, progress.record.validation_error
         rules = {"lowest validation error": -error, "last epoch": float(epoch)}
         normal = score(validation)
-        rules |= {name: _auroc(normal, score(made)) for name, made in negatives.items()}
-        auroc = float(roc_auc_score(trial.is_novel, score(trial.test_pixels)))
-        found.append(Model(value, epoch, error, rules, auroc))
+        rules |= {name: auroc(normal, score(made)) for name, made in negatives.items()}
+        tested = score(trial.test_pixels)
+        worth = auroc(tested[~trial.is_novel], tested[trial.is_novel])
+        found.append(Model(value, epoch, error, rules, worth))
     return found
-
-
-def _auroc(normal: NDArray[np.float64], novel: NDArray[np.float64]) -> float:
-    truth = np.repeat([False, True], [len(normal), len(novel)])
-    return float(roc_auc_score(truth, np.concatenate([normal, novel])))
 
 
 def chosen(models: Sequence[Model], rule: str) -> Model:
@@ -116,34 +111,28 @@ def chosen(models: Sequence[Model], rule: str) -> Model:
 
 def agreement(models: Sequence[Model], rule: str) -> float:
     """Return Spearman's rank correlation of a rule with the AUROC, in [−1, 1]; 0 for none."""
-    liked, auroc = [model.rules[rule] for model in models], [model.auroc for model in models]
+    liked, found = [model.rules[rule] for model in models], [model.auroc for model in models]
     if len(set(liked)) == 1:
         return 0.0
-    return float(spearmanr(liked, auroc).statistic)
+    return float(spearmanr(liked, found).statistic)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, and print as Markdown: the models at the end, and what each rule chooses."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rules", description=__doc__)
-    parser.add_argument("dataset")
-    parser.add_argument("--classes", default="all", help="names or numbers, as 2,4,8")
+    parser = options_of("rules", __doc__, preset="fast")
     parser.add_argument("--vary", default="latent_size=4,16,64", metavar="NAME=VALUE,…")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preset", default="fast")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings")
-    parser.add_argument("--data-root", type=Path)
     options = parser.parse_args(arguments)
-    settings = check_settings(dict(setting.split("=", 1) for setting in options.set))
     field, _, values = options.vary.partition("=")
-    pool = open_pool(options.dataset, "dev", data_root=options.data_root, settings=settings)
-    classes = pool.classes if options.classes == "all" else tuple(options.classes.split(","))
+    split = read(options)
     configs = {
-        value: settle(options.preset, settings | check_settings({field: value}), pool.rule)
+        value: settle(
+            options.preset, split.settings | check_settings({field: value}), split.pool.rule
+        )
         for value in values.split(",")
     }
-    trained: dict[str, list[Model]] = {name: [] for name in classes}
+    trained: dict[str, list[Model]] = {name: [] for name in split.classes}
     for name, models in trained.items():
-        trial = pool.trial(name, options.seed)
+        trial = split.pool.trial(name, options.seed)
         for value, config in configs.items():
             models += train(trial, config, value, options.seed)
     print(models_table(field, trained), rules_table(field, trained), sep="\n\n")
@@ -172,16 +161,18 @@ def rules_table(field: str, trained: Mapping[str, Sequence[Model]]) -> str:
         lines.append(_rule_line(rule, picks, f"{ranks:.2f}"))
     best = [max(models, key=lambda model: model.auroc) for models in trained.values()]
     lines.append(_rule_line("*best by the answers*", best, "1"))
-    middle = [np.median([model.auroc for model in models]) for models in trained.values()]
-    cells = [*(f"{auroc:.4f}" for auroc in middle), f"{np.mean(middle):.4f}"]
-    lines.append(f"| *median of all models* | {' | '.join(cells)} | | |")
+    middle = [float(np.median([model.auroc for model in models])) for models in trained.values()]
+    lines.append(f"| *median of all models* | {_with_mean(middle)} | | |")
     return "\n".join(lines)
 
 
 def _rule_line(title: str, picks: Sequence[Model], ranks: str) -> str:
-    cells = [*(f"{m.auroc:.4f}" for m in picks), f"{np.mean([m.auroc for m in picks]):.4f}"]
     which = "; ".join(f"{m.value}, {m.epoch}" for m in picks)
-    return f"| {title} | {' | '.join(cells)} | {ranks} | {which} |"
+    return f"| {title} | {_with_mean([m.auroc for m in picks])} | {ranks} | {which} |"
+
+
+def _with_mean(aurocs: Sequence[float]) -> str:
+    return " | ".join(f"{one:.4f}" for one in (*aurocs, np.mean(aurocs)))
 
 
 def _head(titles: Sequence[str], columns: int) -> list[str]:

@@ -7,19 +7,18 @@ training images and as many of other training classes are told apart. docs/resea
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from pyocgan.benchmark.images import Trial, open_pool
-from pyocgan.config import check_settings
+from pyocgan.benchmark.images import Trial
 from pyocgan.detector import NoveltyDetector
 from pyocgan.methods import FPR
+
+from .development import options_of, read
 
 Row = dict[str, float]
 Columns = dict[str, NDArray[np.float64]]
@@ -27,12 +26,7 @@ Columns = dict[str, NDArray[np.float64]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit a detector to each class, and print the table as Markdown."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scores", description=__doc__)
-    parser.add_argument("dataset")
-    parser.add_argument("--classes", default="all", help="names or numbers, as 2,4,8")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preset", default="default")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings")
+    parser = options_of("scores", __doc__, preset="default")
     parser.add_argument(
         "--sum",
         nargs="*",
@@ -40,17 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="WEIGHT*NAME+…",
         help="sums of standardised scores, as neighbours+0.3*gradients",
     )
-    parser.add_argument("--data-root", type=Path)
     options = parser.parse_args(arguments)
-    settings = check_settings(dict(setting.split("=", 1) for setting in options.set))
-    pool = open_pool(options.dataset, "dev", data_root=options.data_root, settings=settings)
-    classes = pool.classes if options.classes == "all" else options.classes.split(",")
+    split = read(options)
     rows: list[Row] = []
-    for name in classes:
+    for name in split.classes:
         detector = NoveltyDetector(
-            options.preset, settings=settings, fpr=FPR, random_state=options.seed
+            options.preset, settings=split.settings, fpr=FPR, random_state=options.seed
         )
-        rows.append(_measure(detector, pool.trial(name, options.seed), options.sum))
+        rows.append(_measure(detector, split.pool.trial(name, options.seed), options.sum))
         if len(rows) == 1:
             print("| class |", " | ".join(rows[0]), "|")
             print("|---" * (len(rows[0]) + 1) + "|")

@@ -26,7 +26,7 @@ from .errors import OcganError, UsageError
 from .images import to_pixels
 from .networks import Networks
 from .stacked import StackedTraining
-from .training import DEVICES, Progress, Record, Training
+from .training import DEVICES, Progress, Record, Training, settle_device
 
 ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
 
@@ -347,8 +347,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _move(self, device: str) -> None:
         if device.partition(":")[0] not in DEVICES:
             raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = settle_device(device)
         try:
             self.networks_.to(device)
             self.evidence_.to(device)

@@ -91,7 +91,6 @@ def gather(
     config: Config,
 ) -> None:
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
-    evidence.eval()
     kept: dict[str, list[Tensor]] = {space: [] for space in evidence.known if space != USUAL}
     draws = torch.Generator().manual_seed(0)
     if kept:
@@ -173,7 +172,6 @@ def heatmaps(
 
     By the first of `MAPS` that is among the scores; else the squared error of pixels.
     """
-    evidence.eval()
     normal = evidence.known
     draw = next((draw for name, draw in MAPS.items() if name in evidence.scores), error_map)
     maps = [draw(batch, normal).cpu().numpy() for batch in _batches(evidence, nets, pixels, config)]
@@ -184,7 +182,6 @@ def _all_logs(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Tensor:
     """Return the logarithm of every score of every image: (N, number of scores) float64."""
-    evidence.eval()
     normal = evidence.known
     every = [
         [scoring.to_double(SCORES[name](batch, normal)) for name in evidence.scores]
@@ -197,6 +194,7 @@ def _all_logs(
 def _batches(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Iterator[Batch]:
+    evidence.eval()
     nets.eval()
     for x in scoring.batches(pixels, next(nets.parameters()).device):
         yield Batch(x, nets, evidence.T, config)

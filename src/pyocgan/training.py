@@ -348,6 +348,13 @@ def saving(steps: Iterator[T], save: Callable[[], None], every_seconds: float) -
         raise
 
 
+def settle_device(device: str) -> str:
+    """Return CUDA where it is, else the CPU, for auto: nobody has tried mps. Others stay."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def open_fabric(device: str, precision: str) -> Fabric:
     """Open Lightning Fabric on one device, quietly."""
     if device not in DEVICES:
@@ -356,8 +363,7 @@ def open_fabric(device: str, precision: str) -> Fabric:
         raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
     from lightning_fabric import Fabric  # seconds to import: only when training
 
-    if device == "auto":  # mps when asked for alone: nobody has tried it
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = settle_device(device)
     # auto is float32 everywhere until bfloat16 is measured to train as well.
     chosen = "32-true" if precision == "auto" else precision
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
