@@ -22,8 +22,11 @@ from pyocgan.errors import UsageError
 from pyocgan.gradients import gradient_maps
 from pyocgan.images import to_range
 
-ALL = ("error", "gradients", "codes", "neighbours", "windows", "patches", "turns", "views")
-WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 0.5, 1.0, 0.7)
+ALL = (
+    *("error", "gradients", "codes", "neighbours", "windows", "completion", "patches"),
+    *("turns", "views"),
+)
+WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 1.5, 0.5, 1.0, 0.7)
 PAPER = resolve("paper", {})
 TINY = {
     **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
@@ -165,13 +168,19 @@ def test_turn_learning_rate_rises_and_ends_at_zero():
 
 def plane_distance(phi, normal):
     """Vincent and Bengio's distance, as ridge regression by scikit-learn: (B,)."""
+    return completion_distance(phi, phi, normal, normal)
+
+
+def completion_distance(part, rest, normal_part, normal_rest):
+    """Distance of the rest to what a ridge regression of the part leads one to expect: (B,)."""
     found = []
-    for p in np.float64(phi):
-        near = normal[np.linalg.norm(normal - p, axis=1).argsort()[: projection.NEIGHBOURS]]
-        directions = near - near.mean(0)
+    for p, r in zip(np.float64(part), np.float64(rest), strict=True):
+        rows = np.linalg.norm(normal_part - p, axis=1).argsort()[: projection.NEIGHBOURS]
+        near, far = normal_part[rows], normal_rest[rows]
+        directions, away = near - near.mean(0), far - far.mean(0)
         ridge = Ridge(projection.RIDGE * np.square(directions).sum(1).mean(), fit_intercept=False)
-        left = p - near.mean(0)
-        found.append(np.linalg.norm(left - ridge.fit(directions.T, left).predict(directions.T)))
+        w = ridge.fit(directions.T, p - near.mean(0)).coef_
+        found.append(np.linalg.norm(r - far.mean(0) - w @ away))
     return np.array(found)
 
 
@@ -180,6 +189,14 @@ def test_distance_to_the_neighbours_plane_is_ridge_regression():
     phi, normal = rng.normal(size=(6, 50)), rng.normal(size=(90, 50))
     ours = projection.distance(torch.from_numpy(phi), torch.from_numpy(normal))
     np.testing.assert_allclose(ours, plane_distance(phi, normal), rtol=1e-9)
+
+
+def test_what_is_unexpected_of_the_rest_is_left_by_the_mixture_that_makes_the_part():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, size)) for n, size in ((6, 9), (6, 30), (90, 9), (90, 30))]
+    left = projection.unexpected(*(torch.from_numpy(part) for part in parts))
+    assert left.shape == (6, 30)
+    np.testing.assert_allclose(left.norm(dim=1), completion_distance(*parts), rtol=1e-9)
 
 
 def test_moving_along_the_plane_counts_less_than_moving_off_it():
@@ -207,6 +224,14 @@ def test_four_windows_lie_in_the_corners_and_cover_all(h, w):
     assert [part.shape for part in parts] == [(2, 3, max(1, h * 3 // 4), max(1, w * 3 // 4))] * 4
     assert {int(v) for part in parts for v in part.flatten()} == set(range(maps.numel()))
     assert torch.equal(parts[3][:, :, -1, -1], maps[:, :, -1, -1])
+
+
+@pytest.mark.parametrize("h", [4, 5, 13, 14, 16])
+def test_four_bands_cover_all_rows_and_leave_each_to_two_others_at_least(h):
+    bands = [set(range(h)[band]) for band in novelty.bands(h)]
+    assert [len(band) for band in bands] == [-(-h // 4)] * 4
+    assert set.union(*bands) == set(range(h))
+    assert all(sum(row not in band for band in bands) >= 2 for row in range(h))
 
 
 def small_patches(X):
@@ -242,6 +267,16 @@ def test_each_score_against_an_independent_computation(summed, eights):
         for a, b in corners
     ]
     np.testing.assert_allclose(scores["windows"], np.mean(parts, axis=0), atol=2e-3)
+    completed = [
+        completion_distance(
+            seen[:, row].reshape(7, -1),
+            np.delete(seen, row, 1).reshape(7, -1),
+            normal[:, row].reshape(len(train), -1),
+            np.delete(normal, row, 1).reshape(len(train), -1),
+        )
+        for row in range(4)
+    ]
+    np.testing.assert_allclose(scores["completion"], np.mean(completed, axis=0), atol=2e-3)
     codes = [
         scoring.encode(summed.networks_, to_range(torch.from_numpy(pixels)), summed.config_)
         for pixels in (X, train)
@@ -314,6 +349,39 @@ def test_the_map_of_windows_averages_those_that_cover_a_cell(eights):
     np.testing.assert_allclose(heat.sum((1, 2)), (cells / cover).sum((1, 2)), rtol=1e-3)
 
 
+def test_the_map_of_completion_averages_the_bands_that_lie_elsewhere(eights):
+    settings = {**TINY, "scores": ("completion",)}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    X = eights[:3, :, :, None]
+    (batch,) = evidence._batches(found.evidence_, found.networks_, X, found.config_)
+    maps, known = (f.double() for f in (batch.gradients, found.evidence_.known["gradients"]))
+    cells = torch.zeros(3, 4, 4)
+    for row in range(4):
+        rest = [other for other in range(4) if other != row]
+        both = [(f[:, :, [row]].flatten(1), f[:, :, rest].flatten(1)) for f in (maps, known)]
+        left = projection.unexpected(*both[0], *both[1]).view(3, 4, 3, 4)
+        cells[:, rest] += left.square().sum(1).float() / 3
+    heat = found.heatmap(X)
+    np.testing.assert_allclose(heat.sum((1, 2)), cells.sum((1, 2)), rtol=1e-3)
+
+
+def test_parts_that_do_not_go_together_are_unexpected():
+    """Stripes that lean one way or the other, each way normal; novel ones change it midway."""
+    rng = np.random.default_rng(0)
+
+    def stripes(n, *, change):
+        across, down = np.meshgrid(np.arange(16), np.arange(16))
+        way = rng.choice([-1, 1], (n, 1, 1)) * np.where(change & (down >= 8), -1, 1)
+        wave = np.sin(rng.uniform(0.7, 0.8, (n, 1, 1)) * (across + way * down))
+        return np.uint8(127 + 80 * wave + rng.normal(0, 20, (n, 16, 16)))
+
+    settings = {**TINY, "scores": ("completion",), "epochs": 1}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1)
+    found.fit(stripes(150, change=False))
+    X = np.concatenate([stripes(50, change=False), stripes(50, change=True)])
+    assert roc_auc_score(np.repeat([0, 1], 50), found.novelty_scores(X)) > 0.95
+
+
 def test_a_heat_map_is_by_the_score_that_says_best_where(summed, eights):
     X = eights[:3, :, :, None]
     (batch,) = evidence._batches(summed.evidence_, summed.networks_, X, summed.config_)
@@ -322,7 +390,9 @@ def test_a_heat_map_is_by_the_score_that_says_best_where(summed, eights):
 
 
 # Chance is 1, all of it there 16; the network of the last one has hardly been trained.
-@pytest.mark.parametrize(("score", "factor"), [("windows", 4), ("neighbours", 4), ("gradients", 2)])
+@pytest.mark.parametrize(
+    ("score", "factor"), [("windows", 4), ("completion", 4), ("neighbours", 4), ("gradients", 2)]
+)
 @pytest.mark.parametrize("corner", [(slice(0, 8), slice(0, 8)), (slice(-8, None), slice(-8, None))])
 def test_a_heat_map_is_hot_where_the_image_is_novel(score, factor, corner):
     across, down = np.meshgrid(np.arange(32), np.arange(32))

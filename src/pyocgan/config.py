@@ -22,7 +22,17 @@ from .errors import UsageError, unknown
 
 Stage = Literal["ae", "+latent", "+visual", "+mining"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-Score = Literal["error", "gradients", "neighbours", "windows", "patches", "codes", "turns", "views"]
+Score = Literal[
+    "error",
+    "gradients",
+    "neighbours",
+    "windows",
+    "completion",
+    "patches",
+    "codes",
+    "turns",
+    "views",
+]
 TURN_SCORES: tuple[Score, ...] = ("turns", "views")  # those of T
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
@@ -99,9 +109,10 @@ class Config:
         ("error",),
         "What the novelty score adds up: error (of pixels), gradients (the error in oriented "
         "gradients), codes (distance to normal codes), neighbours (distance to normal images in "
-        "oriented gradients), windows (the same for each of four parts of an image), patches "
-        "(distance of its oddest small patches to normal ones), turns (a network's surprise at "
-        "turned views), views (distance to normal images in what that network sees).",
+        "oriented gradients), windows (the same for each of four parts of an image), "
+        "completion (how far the rest is from what each quarter of the rows leads one to expect), "
+        "patches (distance of its oddest small patches to normal ones), turns (a network's "
+        "surprise at turned views), views (distance to normal images in what that network sees).",
     )
     score_weights: tuple[float, ...] = _field(
         (), "Weights of the scores in their sum, in the order of scores, as 0.3,1; or 1 each."
@@ -181,8 +192,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "least_iterations": 10,
         "learning_rate": 1e-3,
         "gradient_weight": 10.0,
-        "scores": ("gradients", "neighbours", "windows", "turns", "views"),
-        "score_weights": (0.3, 1.0, 1.0, 0.2, 0.2),
+        "scores": ("gradients", "windows", "completion", "turns", "views"),
+        "score_weights": (0.2, 1.0, 1.5, 0.3, 0.3),
         "contrast_floor": 0.2,
     },
     "fast": {"autoencoder_width": 16, "classifier_width": 16, "epochs": 40},

@@ -7,7 +7,7 @@ Letters: B batch, K channels, H W pixels, h w cells, d latent size, V views, F o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +32,7 @@ Normal = Mapping[str, Tensor]  # features of normal images, by space
 SPACES: dict[Score, str] = {
     "neighbours": "gradients",
     "windows": "gradients",
+    "completion": "gradients",
     "patches": "patches",
     "codes": "codes",
     "views": "views",
@@ -113,6 +114,18 @@ def windows(batch: Batch, normal: Normal) -> Tensor:
     return torch.stack([_distance(part, normal_part) for part, normal_part in pairs]).mean(0)
 
 
+def completion(batch: Batch, normal: Normal) -> Tensor:
+    """How far the rest of the image is from what each of four bands of it leads one to expect.
+
+    Neighbours are chosen by the band, and the same mixture of them stands for the rest: parts may
+    each be those of a normal image, and not go together. The mean over bands. As images are
+    completed from others by Zavrtanik et al., "Reconstruction by inpainting for visual anomaly
+    detection", Pattern Recognition 2021, where a network does it, from more than it fills in.
+    """
+    lefts = [left.flatten(1).square().sum(1).sqrt() for _, left in _unexpected(batch, normal)]
+    return torch.stack(lefts).mean(0)
+
+
 def patches(batch: Batch, normal: Normal) -> Tensor:
     """Distance of the oddest patches to the nearest normal one, wherever in an image that is.
 
@@ -152,6 +165,7 @@ SCORES: dict[Score, Callable[[Batch, Normal], Tensor]] = {
     "gradients": gradients,
     "neighbours": neighbours,
     "windows": windows,
+    "completion": completion,
     "patches": patches,
     "codes": codes,
     "turns": surprise,
@@ -189,6 +203,16 @@ def windows_map(batch: Batch, normal: Normal) -> Tensor:
     return spread(found / covering, batch.size)
 
 
+def completion_map(batch: Batch, normal: Normal) -> Tensor:
+    """What surrounds each pixel adds to the squares, averaged over bands that lie elsewhere."""
+    found = torch.zeros_like(batch.gradients[:, 0])
+    expected = torch.zeros_like(found[0])
+    for rest, left in _unexpected(batch, normal):
+        found[:, rest] += left.square().sum(1)
+        expected[rest] += 1
+    return spread(found / expected, batch.size)
+
+
 def patches_map(batch: Batch, normal: Normal) -> Tensor:
     """The distance of the patch about each pixel to the nearest normal one, beside the usual."""
     distances = _beside_usual(batch, normal)[:, None]
@@ -199,6 +223,7 @@ def patches_map(batch: Batch, normal: Normal) -> Tensor:
 MAPS: dict[Score, Callable[[Batch, Normal], Tensor]] = {
     "patches": patches_map,
     "windows": windows_map,
+    "completion": completion_map,
     "neighbours": neighbours_map,
     "gradients": gradients_map,
     "error": error_map,
@@ -222,6 +247,21 @@ def _beside_usual(batch: Batch, normal: Normal) -> Tensor:
     return patch_distances(batch, normal) / normal[USUAL]
 
 
+def _unexpected(batch: Batch, normal: Normal) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, for each band, which rows of cells are the rest, (h,), and what is unexpected there.
+
+    The latter is (B, C, rows, w), of gradients (B, C, h, w).
+    """
+    maps, known = batch.gradients, normal["gradients"]
+    for band in bands(maps.shape[2]):
+        rest = torch.ones(maps.shape[2], dtype=torch.bool, device=maps.device)
+        rest[band] = False
+        parts = (some.flatten(1) for some in (maps[:, :, band], maps[:, :, rest]))
+        normal_parts = (some.flatten(1) for some in (known[:, :, band], known[:, :, rest]))
+        left = projection.unexpected(*parts, *normal_parts)
+        yield rest, left.view_as(maps[:, :, rest])
+
+
 def _residual_map(maps: Tensor, normal: Tensor) -> Tensor:
     """Return the squared residual of each cell: (B, h, w) of maps (B, C, h, w)."""
     left = projection.residual(maps.flatten(1), normal.flatten(1))
@@ -232,6 +272,13 @@ def corners(maps: Tensor) -> list[Tensor]:
     """Return the four windows of maps (B, C, h, w) of ¾ of each side, one in every corner."""
     h, w = (max(1, side * 3 // 4) for side in maps.shape[2:])
     return [maps[:, :, rows, columns] for rows in _ends(h) for columns in _ends(w)]
+
+
+def bands(h: int) -> list[slice]:
+    """Return four bands of a quarter of h rows, from top to bottom; they may overlap by a row."""
+    height = -(-h // 4)
+    tops = (round(i * (h - height) / 3) for i in range(4))
+    return [slice(top, top + height) for top in tops]
 
 
 def _ends(length: int) -> tuple[slice, slice]:

@@ -4,7 +4,7 @@ The plain distance to a neighbour also counts what changes within the class. Bet
 normal images lies what the class can be nearby: what is left after projecting onto their plane says
 more. Vincent and Bengio, "K-local hyperplane and convex distance nearest neighbor algorithms",
 NIPS 2001, with their penalty on long ways along the plane.
-Letters: B batch, n normal images, D features, k neighbours.
+Letters: B batch, n normal images, D and E features, k neighbours.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ TINY = 1e-12  # where all neighbours are copies of one image
 def residual(phi: Tensor, normal: Tensor) -> Tensor:
     """Return what is left of features after projecting them onto their neighbours' plane: (B, D).
 
-    With v the k neighbours less their mean v̄, and w minimising
-    ‖φ − v̄ − w·v‖² + ridge·‖w‖², that is φ − v̄ − w·v.
-
     Parameters
     ----------
     phi
@@ -32,14 +29,19 @@ def residual(phi: Tensor, normal: Tensor) -> Tensor:
     """
     normal = normal.to(phi.dtype)
     near = normal[nearest(phi, normal)]
-    mean = near.mean(1, keepdim=True)
-    v, left = near - mean, phi - mean[:, 0]
-    gram = v @ v.mT
-    ridge = RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + TINY
-    penalised = gram + torch.diag_embed(ridge.expand(gram.shape[:2]))
-    w: Tensor = torch.linalg.solve(penalised, v @ left[:, :, None])
-    way: Tensor = (w.mT @ v)[:, 0]
-    return left - way
+    return phi - _mixed(_shares(phi, near), near)
+
+
+def unexpected(part: Tensor, rest: Tensor, normal_part: Tensor, normal_rest: Tensor) -> Tensor:
+    """Return what of the rest of images does not follow from a part of them: (B, E).
+
+    The part is projected onto the plane of its neighbours, (B, D) among (n, D), which makes it a
+    mixture of them; `rest` (B, E) less the same mixture of the rests of those images, (n, E).
+    """
+    normal_part = normal_part.to(part.dtype)
+    rows = nearest(part, normal_part)
+    shares = _shares(part, normal_part[rows])
+    return rest - _mixed(shares, normal_rest[rows].to(rest.dtype))
 
 
 def distance(phi: Tensor, normal: Tensor) -> Tensor:
@@ -52,3 +54,23 @@ def nearest(phi: Tensor, normal: Tensor) -> Tensor:
     k = min(NEIGHBOURS, len(normal))
     rows: Tensor = torch.cdist(phi, normal).topk(k, largest=False).indices
     return rows
+
+
+def _shares(phi: Tensor, near: Tensor) -> Tensor:
+    """Return of what mixture of neighbours (B, k, D) the plane's point is: (B, k), sums of 1.
+
+    With v the neighbours less their mean v̄, and w minimising ‖φ − v̄ − w·v‖² + ridge·‖w‖², the
+    point is v̄ + w·v.
+    """
+    mean = near.mean(1, keepdim=True)
+    v, left = near - mean, phi - mean[:, 0]
+    gram = v @ v.mT
+    ridge = RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + TINY
+    penalised = gram + torch.diag_embed(ridge.expand(gram.shape[:2]))
+    w: Tensor = torch.linalg.solve(penalised, v @ left[:, :, None])[:, :, 0]
+    return w + (1 - w.sum(1, keepdim=True)) / w.shape[1]
+
+
+def _mixed(shares: Tensor, near: Tensor) -> Tensor:
+    mixture: Tensor = (shares[:, None] @ near)[:, 0]
+    return mixture
