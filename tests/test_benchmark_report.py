@@ -366,6 +366,19 @@ def test_the_sentence_says_whether_intervals_overlap(tmp_path):
     assert "uncertainty" not in text
 
 
+@pytest.mark.parametrize(("apart", "unsure"), [(0.002, True), (0.0001, False)])
+def test_the_sentence_says_whether_other_seeds_might_turn_the_order(tmp_path, apart, unsure):
+    paths = write_method(tmp_path, "default", seeds=(0, 1))
+    set_auroc(paths[::2], 0.95 + apart)
+    set_auroc(paths[1::2], 0.95 - apart)
+    set_auroc(write_method(tmp_path, "knn"), 0.951)
+    table = only_table(tmp_path)
+    found = verdict(table)
+    assert found.spread == pytest.approx(apart * 2**0.5)
+    assert ("ahead of OCGAN, within the spread over seeds." in headline(found)) is unsure
+    assert ("seed to seed the means deviate by up to 0.0028." in sentences(table, found)) is unsure
+
+
 def test_a_preset_with_a_stage_of_its_own_is_no_part(tmp_path):
     default = {"preset": "default", "config": {"stage": "+latent"}}
     set_auroc(write_method(tmp_path, "default", **default), 0.99)

@@ -15,7 +15,8 @@ class Verdict:
     """The best OCGAN beside the best method without training; either may be missing.
 
     ``lead`` is the difference of the means as printed, never negative; ``overlap`` is whether
-    the intervals of the two overlap, None where they are not known.
+    the intervals of the two overlap, None where they are not known; ``spread`` is the larger of
+    the deviations of their means over seeds, 0 where both have one seed.
     """
 
     ahead: Literal["ocgan", "free", "level", "alone", "none"]
@@ -23,6 +24,12 @@ class Verdict:
     free: Row | None
     lead: float = 0.0
     overlap: bool | None = None
+    spread: float = 0.0
+
+    @property
+    def is_within_seeds(self) -> bool:
+        """Whether other seeds might turn the order."""
+        return 0 < self.lead <= self.spread
 
 
 def verdict(table: Table, intervals: Intervals | None = None) -> Verdict:
@@ -37,12 +44,14 @@ def verdict(table: Table, intervals: Intervals | None = None) -> Verdict:
     ahead: Literal["ocgan", "free", "level"] = (
         "ocgan" if lead > 0 else "free" if lead < 0 else "level"
     )
-    return Verdict(ahead, ours, free, abs(lead), overlap)
+    spread = max(ours.std or 0.0, free.std or 0.0)
+    return Verdict(ahead, ours, free, abs(lead), overlap, spread)
 
 
 def headline(found: Verdict) -> str:
     """Say in a few words who is ahead."""
-    unsure = ", within the uncertainty" if found.overlap else ""
+    spread = ", within the spread over seeds" if found.is_within_seeds else ""
+    unsure = ", within the uncertainty" if found.overlap else spread
     return {
         "ocgan": f"OCGAN is ahead of every method without training{unsure}.",
         "free": f"A method without training is ahead of OCGAN{unsure}.",
@@ -76,11 +85,16 @@ def _comparison(table: Table, found: Verdict) -> list[str]:
         f"{second.mean:.4f}, {found.lead:.4f} less."
     )
     rivals = (ours, len(table.ours)), (free, len(table.of_kind("baseline")))
-    return [text] + [
-        f"{row.title} is the best of {number}, chosen on these test images."
-        for row, number in rivals
-        if number > 1
-    ]
+    spread = [f"From seed to seed the means deviate by up to {found.spread:.4f}."]
+    return (
+        [text]
+        + spread * found.is_within_seeds
+        + [
+            f"{row.title} is the best of {number}, chosen on these test images."
+            for row, number in rivals
+            if number > 1
+        ]
+    )
 
 
 def _certainty(found: Verdict, intervals: Intervals | None) -> list[str]:
