@@ -122,7 +122,7 @@ def completion(batch: Batch, normal: Normal) -> Tensor:
     completed from others by Zavrtanik et al., "Reconstruction by inpainting for visual anomaly
     detection", Pattern Recognition 2021, where a network does it, from more than it fills in.
     """
-    lefts = [left.flatten(1).square().sum(1).sqrt() for _, left in _unexpected(batch, normal)]
+    lefts = [left.square().sum((1, 2, 3)).sqrt() for _, left in _unexpected(batch, normal)]
     return torch.stack(lefts).mean(0)
 
 
@@ -256,10 +256,9 @@ def _unexpected(batch: Batch, normal: Normal) -> Iterator[tuple[Tensor, Tensor]]
     for band in bands(maps.shape[2]):
         rest = torch.ones(maps.shape[2], dtype=torch.bool, device=maps.device)
         rest[band] = False
-        parts = (some.flatten(1) for some in (maps[:, :, band], maps[:, :, rest]))
-        normal_parts = (some.flatten(1) for some in (known[:, :, band], known[:, :, rest]))
-        left = projection.unexpected(*parts, *normal_parts)
-        yield rest, left.view_as(maps[:, :, rest])
+        pieces = maps[:, :, band], maps[:, :, rest], known[:, :, band], known[:, :, rest]
+        left = projection.unexpected(*(piece.flatten(1) for piece in pieces))
+        yield rest, left.view_as(pieces[1])
 
 
 def _residual_map(maps: Tensor, normal: Tensor) -> Tensor:
@@ -274,15 +273,15 @@ def corners(maps: Tensor) -> list[Tensor]:
     return [maps[:, :, rows, columns] for rows in _ends(h) for columns in _ends(w)]
 
 
+def _ends(length: int) -> tuple[slice, slice]:
+    return slice(length), slice(-length, None)
+
+
 def bands(h: int) -> list[slice]:
     """Return four bands of a quarter of h rows, from top to bottom; they may overlap by a row."""
     height = -(-h // 4)
     tops = (round(i * (h - height) / 3) for i in range(4))
     return [slice(top, top + height) for top in tops]
-
-
-def _ends(length: int) -> tuple[slice, slice]:
-    return slice(length), slice(-length, None)
 
 
 def _distance(phi: Tensor, normal: Tensor) -> Tensor:

@@ -15,8 +15,7 @@ class Verdict:
     """The best OCGAN beside the best method without training; either may be missing.
 
     ``lead`` is the difference of the means as printed, never negative; ``overlap`` is whether
-    the intervals of the two overlap, None where they are not known; ``spread`` is the larger of
-    the deviations of their means over seeds, 0 where both have one seed.
+    the intervals of the two overlap, None where they are not known.
     """
 
     ahead: Literal["ocgan", "free", "level", "alone", "none"]
@@ -24,7 +23,11 @@ class Verdict:
     free: Row | None
     lead: float = 0.0
     overlap: bool | None = None
-    spread: float = 0.0
+
+    @property
+    def spread(self) -> float:
+        """The larger deviation of the two means over seeds, 0 where both have one seed."""
+        return max((row.std or 0.0 for row in (self.ours, self.free) if row), default=0.0)
 
     @property
     def is_within_seeds(self) -> bool:
@@ -44,8 +47,7 @@ def verdict(table: Table, intervals: Intervals | None = None) -> Verdict:
     ahead: Literal["ocgan", "free", "level"] = (
         "ocgan" if lead > 0 else "free" if lead < 0 else "level"
     )
-    spread = max(ours.std or 0.0, free.std or 0.0)
-    return Verdict(ahead, ours, free, abs(lead), overlap, spread)
+    return Verdict(ahead, ours, free, abs(lead), overlap)
 
 
 def headline(found: Verdict) -> str:
@@ -84,17 +86,15 @@ def _comparison(table: Table, found: Verdict) -> list[str]:
         else f"{first.title} reaches {first.mean:.4f} in the mean, {second.title} "
         f"{second.mean:.4f}, {found.lead:.4f} less."
     )
+    said = [text]
+    if found.is_within_seeds:
+        said.append(f"From seed to seed the means deviate by up to {found.spread:.4f}.")
     rivals = (ours, len(table.ours)), (free, len(table.of_kind("baseline")))
-    spread = [f"From seed to seed the means deviate by up to {found.spread:.4f}."]
-    return (
-        [text]
-        + spread * found.is_within_seeds
-        + [
-            f"{row.title} is the best of {number}, chosen on these test images."
-            for row, number in rivals
-            if number > 1
-        ]
-    )
+    return said + [
+        f"{row.title} is the best of {number}, chosen on these test images."
+        for row, number in rivals
+        if number > 1
+    ]
 
 
 def _certainty(found: Verdict, intervals: Intervals | None) -> list[str]:
