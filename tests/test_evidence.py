@@ -515,6 +515,16 @@ def test_T_counts_as_far_as_it_is_certain(eights, monkeypatch, certainty, share)
     assert found.evidence_.weights.tolist() == pytest.approx([2, share, 0.5 * share])
 
 
+def test_T_looks_at_held_out_images_once(eights, monkeypatch):
+    looks, seen = [], turns.seen
+    monkeypatch.setattr(turns, "seen", lambda T, x: (looks.append(len(x)), seen(T, x))[1])
+    settings = {**TINY, "scores": ("windows", "turns")}
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    *training, validation, calibration = looks
+    assert set(training) == {TINY["batch_size"]}
+    assert (validation, calibration) == (found.split_.validation, found.split_.calibration)
+
+
 def test_scores_of_T_alone_keep_their_weights(eights, monkeypatch):
     monkeypatch.setattr(turns, "certainty", lambda T, h: torch.tensor(0.0))
     settings = {**TINY, "scores": ("turns", "views")}

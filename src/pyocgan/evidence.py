@@ -3,12 +3,12 @@
 Each score of `novelty` is standardised by its logarithm's mean and deviation over held-out normal
 images, so that no anomaly and no test image counts; an image's novelty is their sum, weighted as
 `config.score_weights` says. A single score is returned as it is.
-Letters: N images, n normal ones, K channels, H W pixels.
+Letters: N images, n normal ones, B batch, K channels, H W pixels, V views, F of T's features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -104,19 +104,25 @@ def gather(
         found = torch.cat([patch_distances(batch, normal) for batch in batches])
         setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
-        logs = _all_logs(evidence, nets, held_out, config)
+        rows, seen = [], []
+        for batch in _batches(evidence, nets, held_out, config):
+            rows.append(_logs(evidence, batch))
+            if evidence.T is not None:
+                seen.append(batch.seen)
+        logs = torch.cat(rows)
         evidence.mean.copy_(logs.mean(0))
         evidence.std.copy_(logs.std(0, correction=0).clamp(min=SMALLEST_STD))
-        evidence.weights.copy_(_weights(config).to(evidence.weights) * _trust(evidence, held_out))
+        evidence.weights.copy_(_weights(config).to(evidence.weights) * _trust(evidence, seen))
 
 
-def _trust(evidence: Evidence, held_out: NDArray[np.uint8]) -> Tensor:
-    """Return the share of its weight that each score gets: (number of scores,) in 0 … 1."""
+def _trust(evidence: Evidence, seen: Sequence[Tensor]) -> Tensor:
+    """Return the share of its weight that each score gets: (number of scores,) in 0 … 1.
+
+    By what T sees in held-out images, some (V, B, F); none where there is no T.
+    """
     trust = torch.ones_like(evidence.weights)
     if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
-        images = scoring.batches(held_out, trust.device)
-        seen = torch.cat([turns.seen(evidence.T, x) for x in images], 1)
-        certainty = turns.certainty(evidence.T, seen)
+        certainty = turns.certainty(evidence.T, torch.cat(list(seen), 1))
         of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
         trust[of_T] = (certainty / CERTAIN).clamp(max=1)
     return trust
@@ -182,13 +188,15 @@ def _all_logs(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Tensor:
     """Return the logarithm of every score of every image: (N, number of scores) float64."""
-    normal = evidence.known
-    every = [
-        [scoring.to_double(SCORES[name](batch, normal)) for name in evidence.scores]
-        for batch in _batches(evidence, nets, pixels, config)
-    ]
-    logs = [torch.stack(scores, dim=1).clamp(min=TINY).log() for scores in every]
+    logs = [_logs(evidence, batch) for batch in _batches(evidence, nets, pixels, config)]
     return torch.cat(logs) if logs else torch.empty(0, len(evidence.scores), dtype=torch.float64)
+
+
+def _logs(evidence: Evidence, batch: Batch) -> Tensor:
+    """Return the same of a batch: (B, number of scores)."""
+    normal = evidence.known
+    scores = [scoring.to_double(SCORES[name](batch, normal)) for name in evidence.scores]
+    return torch.stack(scores, dim=1).clamp(min=TINY).log()
 
 
 def _batches(
