@@ -627,6 +627,10 @@ def test_names_say_what_differs_from_the_preset():
     assert ocgan_name("paper", {"latent_size": 16}, grey) == "paper"
     assert ocgan_name("paper", {"latent_size": 16}, colour) == "paper-latent_size16"
     assert ocgan("paper", {}, colour).config["latent_size"] == 512
+    assert ocgan("paper", {"image_size": 16}, grey).title == "OCGAN (paper)"
+    few = ocgan("paper", {"stage": "+visual", "epochs": 15}, grey)
+    assert few.name == "paper-visual-epochs15"
+    assert few.title == "OCGAN (paper, stage +visual, epochs 15)"
 
 
 def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch):

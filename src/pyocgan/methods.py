@@ -26,7 +26,7 @@ from .baselines import (
     Pixels,
     raw,
 )
-from .config import resolve, settle
+from .config import settle
 from .data import ImageRule
 from .errors import UsageError, unknown
 
@@ -98,11 +98,11 @@ def ocgan(
         As in `NoveltyDetector`.
     """
     config = settle(preset, settings, rule)
-    its_own = resolve(preset, {}).stage
-    stage = "" if config.stage == its_own else f", stage {config.stage}"
+    changed = _changed(preset, settings, rule)
+    changes = [f"{key} {_word(value)}" for key, value in changed.items()]
     return Method(
         ocgan_name(preset, settings, rule),
-        f"OCGAN ({preset}{stage})",
+        f"OCGAN ({', '.join([preset, *changes])})",
         "ocgan",
         config.to_dict() | {"precision": precision},
         partial(_detector, preset, dict(settings), device, precision),
@@ -116,16 +116,21 @@ def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str
 
     Size and channels of the images belong to the data set and are not named.
     """
+    changed = _changed(preset, settings, rule)
+    stage = str(changed.pop("stage", "")).strip("+")
+    parts = [f"{key}{_word(value)}" for key, value in changed.items()]
+    return "-".join(filter(None, [preset, stage, *parts]))
+
+
+def _changed(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[str, Any]:
+    """Return what differs from a preset, but for the size and channels of images."""
     plain = settle(preset, {}, rule).to_dict()
     wanted = settle(preset, settings, rule).to_dict()
-    changed = {
+    return {
         key: value
         for key, value in wanted.items()
-        if value != plain[key] and key not in ("stage", "image_size", "channels")
+        if value != plain[key] and key not in ("image_size", "channels")
     }
-    parts = [f"{key}{_word(value)}" for key, value in changed.items()]
-    stage = wanted["stage"].strip("+") if wanted["stage"] != plain["stage"] else ""
-    return "-".join(filter(None, [preset, stage, *parts]))
 
 
 def other_method(key: str) -> Method:
