@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import rules
+from benchmarks import rules, unexplained
 from benchmarks.bench import QUICK
 from benchmarks.parts import ADAM, PARTS, parts_of_a_step
 from benchmarks.timing import Timings, alternate
 from benchmarks.work import YARDSTICKS, Scale, training
 from pyocgan import algorithm
+from pyocgan.cli import run
 from pyocgan.images import to_range
 from pyocgan.networks import build
 
@@ -137,6 +138,41 @@ def test_rules_choose_among_models():
     best = [float(cell) for cell in by_rule["*best by the answers*"][1:3]]
     for name in names:
         assert all(float(a) <= b for a, b in zip(by_rule[name][1:3], best, strict=True))
+
+
+def test_errors_of_kept_scores_are_set_beside_what_there_was_to_reconstruct(tmp_path, capsys):
+    grid = ["benchmark", "--dataset", "digits", "--protocol", "1", "--method", "pca"]
+    assert run([*grid, "--classes", "8,1", "--out", str(tmp_path), "-q"]) == 0
+    capsys.readouterr()
+    folder = ["--protocol", "1", "--cells", str(tmp_path), "--methods"]
+    unexplained.main(["digits", *folder, "pca"])
+    head, _, *rows, mean = (
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in capsys.readouterr().out.splitlines()
+    )
+    assert head == ["class, seed", "pca: error", "unexplained"]
+    stored = [json.loads(path.read_text()) for path in sorted(tmp_path.rglob("class-*.json"))]
+    assert rows == [
+        [f"{cell['class']}, 0", f"{cell['auroc']:.4f}", row[2]]
+        for cell, row in zip(stored, rows, strict=True)
+    ]
+    assert float(mean[2]) == pytest.approx(np.mean([float(row[2]) for row in rows]), abs=1e-4)
+    assert all(0.9 < float(row[2]) < 1 for row in rows)
+    assert rows[1][1] != rows[1][2]
+    with pytest.raises(SystemExit):
+        unexplained.main(["digits", *folder, "pc"])
+    assert "no results in" in capsys.readouterr().err
+
+
+def test_a_share_unexplained_does_not_depend_on_contrast():
+    images = np.random.default_rng(0).integers(60, 196, (40, 6, 6, 1)).astype(np.uint8)
+    is_novel = np.arange(40) % 2 == 1
+    share = np.where(is_novel, 0.3, 0.2)
+    faint = np.where(is_novel, 0.25, 1)  # what is novel has less contrast
+    pixels = np.round(127.5 + (images - 127.5) * faint[:, None, None, None]).astype(np.uint8)
+    variance = (pixels / 127.5).reshape(40, -1).var(1)
+    assert unexplained.both(share * variance, pixels, is_novel) == pytest.approx((0, 1))
+    assert np.isfinite(unexplained.both(share, np.zeros_like(pixels), is_novel)).all()
 
 
 def test_negatives_are_made_of_images_of_the_class():
