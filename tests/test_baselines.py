@@ -173,7 +173,7 @@ def test_every_baseline_scores_images_alone_and_finds_another_kind(key, channels
 MNIST_8 = {"knn_gradients": 0.981}
 
 
-@pytest.mark.skipif("OCGAN_DATA_ROOT" not in os.environ, reason="needs MNIST in $OCGAN_DATA_ROOT")
+@pytest.mark.skipif(not os.environ.get("OCGAN_DATA_ROOT"), reason="needs MNIST in $OCGAN_DATA_ROOT")
 @pytest.mark.parametrize("key", MNIST_8)
 def test_the_digit_8_of_mnist(key):
     from pyocgan.data import ImageRule, open_source, protocol_2, read
