@@ -1,8 +1,9 @@
-"""What the experiments on the development split share: their options, its images, an AUROC."""
+"""What the experiments share: the development split and its options, an AUROC, a table."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,8 @@ def auroc(normal: NDArray[np.float64], novel: NDArray[np.float64]) -> float:
     """Return how well scores tell novel images from normal ones, in [0, 1]."""
     truth = np.repeat([False, True], [len(normal), len(novel)])
     return float(roc_auc_score(truth, np.concatenate([normal, novel])))
+
+
+def head(titles: Sequence[str], columns: int) -> list[str]:
+    """Return the two lines that begin a Markdown table; a title may span columns by ``" | "``."""
+    return [f"| {' | '.join(titles)} |", "|---" * columns + "|"]

@@ -22,7 +22,7 @@ from pyocgan.config import Config, check_settings, settle
 from pyocgan.images import to_pixels
 from pyocgan.training import Training
 
-from .development import auroc, options_of, read
+from .development import auroc, head, options_of, read
 
 Pixels = NDArray[np.uint8]
 
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def models_table(field: str, trained: Mapping[str, Sequence[Model]]) -> str:
     """A row a value: validation error and AUROC after the last epoch, for each class."""
-    lines = _head([field, *(f"{name}: error | AUROC" for name in trained)], 2 * len(trained) + 1)
+    lines = head([field, *(f"{name}: error | AUROC" for name in trained)], 2 * len(trained) + 1)
     for value in dict.fromkeys(model.value for models in trained.values() for model in models):
         last = [[m for m in models if m.value == value][-1] for models in trained.values()]
         cells = [f"{m.validation_error:.4f} | {m.auroc:.4f}" for m in last]
@@ -151,7 +151,7 @@ def models_table(field: str, trained: Mapping[str, Sequence[Model]]) -> str:
 def rules_table(field: str, trained: Mapping[str, Sequence[Model]]) -> str:
     """A row a rule: the AUROC of what it chooses, which that is, and how it ranks all models."""
     names = list(trained)
-    lines = _head(
+    lines = head(
         ["rule", *names, "mean", "rank correlation", f"{field}, epoch chosen"], len(names) + 4
     )
     rules = next(iter(trained.values()))[0].rules
@@ -173,10 +173,6 @@ def _rule_line(title: str, picks: Sequence[Model], ranks: str) -> str:
 
 def _with_mean(aurocs: Sequence[float]) -> str:
     return " | ".join(f"{one:.4f}" for one in (*aurocs, np.mean(aurocs)))
-
-
-def _head(titles: Sequence[str], columns: int) -> list[str]:
-    return [f"| {' | '.join(titles)} |", "|---" * columns + "|"]
 
 
 if __name__ == "__main__":

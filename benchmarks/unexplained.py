@@ -11,22 +11,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from pyocgan.benchmark import Pool, open_pool, read_scores
 from pyocgan.benchmark.cells import group_folder, read_result
 from pyocgan.errors import InputError
+from pyocgan.images import to_range
 from pyocgan.tasks import Protocol
 
-from .development import auroc
+from .development import head
 
 Cell = tuple[str, int]  # class and seed
 Both = tuple[float, float]  # AUROC of the error, and of the share unexplained
 
-PROTOCOLS: dict[str, Protocol] = {"1": 1, "2": 2, "dev": "dev"}
-HALF_RANGE = 127.5  # grey levels to 1 of [-1, 1], in which errors are
+PROTOCOLS: dict[str, Protocol] = {str(protocol): protocol for protocol in get_args(Protocol)}
 FLAT = 1e-6  # variance of an image of one colour, at least
 
 
@@ -67,16 +70,15 @@ def both(
 
     Of images (N, H, W, K) in [-1, 1]; a variance is about the image's own mean.
     """
-    variance = (pixels / HALF_RANGE).reshape(len(pixels), -1).var(1).clip(min=FLAT)
-    scores = error, error / variance
-    first, second = (auroc(score[~is_novel], score[is_novel]) for score in scores)
-    return first, second
+    x = to_range(torch.from_numpy(pixels)).double().flatten(1)
+    variance = x.var(1, correction=0).clamp(min=FLAT).numpy()
+    return float(roc_auc_score(is_novel, error)), float(roc_auc_score(is_novel, error / variance))
 
 
 def table(columns: Mapping[str, Mapping[Cell, Both]]) -> str:
     """A row a class and seed: for each method, the error and the share unexplained."""
-    heads = [f"{method}: error | unexplained" for method in columns]
-    lines = [f"| class, seed | {' | '.join(heads)} |", "|---" * (2 * len(columns) + 1) + "|"]
+    titles = ["class, seed", *(f"{method}: error | unexplained" for method in columns)]
+    lines = head(titles, 2 * len(columns) + 1)
     for name, seed in dict.fromkeys(cell for worth in columns.values() for cell in worth):
         found = [worth.get((name, seed)) for worth in columns.values()]
         lines.append(_line(f"{name}, {seed}", found))
@@ -84,12 +86,12 @@ def table(columns: Mapping[str, Mapping[Cell, Both]]) -> str:
     return "\n".join([*lines, _line("mean", means)])
 
 
-def _line(head: str, found: Iterable[Sequence[float] | None]) -> str:
+def _line(name: str, found: Iterable[Sequence[float] | None]) -> str:
     cells = [
         " | ".join(f"{value:.4f}" for value in pair) if pair is not None else " | "
         for pair in found
     ]
-    return f"| {head} | {' | '.join(cells)} |"
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Letters: N images, n normal ones, B batch, K channels, H W pixels, V views, F of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -115,14 +115,14 @@ def gather(
         evidence.weights.copy_(_weights(config).to(evidence.weights) * _trust(evidence, seen))
 
 
-def _trust(evidence: Evidence, seen: Sequence[Tensor]) -> Tensor:
+def _trust(evidence: Evidence, seen: list[Tensor]) -> Tensor:
     """Return the share of its weight that each score gets: (number of scores,) in 0 … 1.
 
     By what T sees in held-out images, some (V, B, F); none where there is no T.
     """
     trust = torch.ones_like(evidence.weights)
     if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
-        certainty = turns.certainty(evidence.T, torch.cat(list(seen), 1))
+        certainty = turns.certainty(evidence.T, torch.cat(seen, 1))
         of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
         trust[of_T] = (certainty / CERTAIN).clamp(max=1)
     return trust
