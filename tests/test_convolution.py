@@ -12,6 +12,7 @@ from pyocgan.convolution import (
     convolve,
     convolve_transposed,
     flatten,
+    transforms_kept,
 )
 from pyocgan.networks import build
 
@@ -152,3 +153,53 @@ def test_flatten_is_torchs():
     x = random(2, 3, 4, 5)
     for layout in (torch.contiguous_format, torch.channels_last):
         assert torch.equal(flatten(x.contiguous(memory_format=layout)), x.flatten(1))
+
+
+@pytest.fixture
+def transformed(monkeypatch):
+    """One entry for each G w that was computed."""
+    counted = []
+    real = convolution._apply
+
+    def spy(function, *arguments):
+        if function is convolution._Transform:
+            counted.append(arguments[0])
+        return real(function, *arguments)
+
+    monkeypatch.setattr(convolution, "_apply", spy)
+    return counted
+
+
+def test_weights_are_transformed_once_until_they_change(transformed):
+    x, w = random(BATCH, 6, 8, 8), random(5, 6, 5, 5, seed=1).requires_grad_()
+    optimizer = torch.optim.Adam([w], lr=0.1)
+
+    def expected():
+        return F.conv2d(x, w, stride=2, padding=2)
+
+    with transforms_kept():
+        for step in (1, 2):
+            y = convolve(x, w)
+            (again,) = torch.autograd.grad((y + convolve(x, w)).square().sum(), w)
+            (theirs,) = torch.autograd.grad((2 * expected()).square().sum(), w)
+            torch.testing.assert_close(again, theirs, rtol=1e-4, atol=1e-3)
+            with torch.no_grad():
+                torch.testing.assert_close(convolve(x, w), expected(), rtol=1e-4, atol=1e-4)
+            assert len(transformed) == step
+            convolve(x, w).sum().backward()
+            optimizer.step()
+    convolve(x, w)
+    convolve(x, w)
+    assert len(transformed) == 4  # nothing is kept outside
+
+
+def test_a_transform_made_without_gradients_is_none_for_those_who_need_them(transformed):
+    x, w = random(BATCH, 6, 8, 8), random(5, 6, 5, 5, seed=1).requires_grad_()
+    with transforms_kept():
+        with torch.no_grad():
+            convolve(x, w)
+        convolve(x, w).sum().backward()
+        w.requires_grad_(False)
+        assert not convolve(x, w).requires_grad
+    assert w.grad is not None
+    assert len(transformed) == 2

@@ -18,9 +18,10 @@ Letters: B batch, K channels, H W pixels; m outputs a tile, T tiles, R products 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
-from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,10 +151,48 @@ def _evaluated(coefficients: int, points: int) -> NDArray[np.float64]:
     return np.vstack([values, np.eye(coefficients)[-1]])
 
 
+class _Transform(Function):
+    """G w along both sides. Keeps nothing of a pass, so that several can go back through it."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, H: Tensor, W: Tensor) -> Tensor:
+        G = torch.kron(H, W)
+        ctx.G, ctx.shape = G, w.shape
+        return (G @ w.reshape(-1, KERNEL_SIZE**2).T).view(len(H), len(W), *w.shape[:2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        return (ctx.G.T @ g.reshape(len(ctx.G), -1)).T.reshape(ctx.shape), None, None
+
+
+_transforms: ContextVar[dict[Any, Tensor] | None] = ContextVar("transforms", default=None)
+
+
+@contextmanager
+def transforms_kept() -> Iterator[None]:
+    """Within it, G w is computed once for as long as w stays as it is; for a few passes.
+
+    Mining alone goes forward five times through weights that do not change.
+    """
+    token = _transforms.set({})
+    try:
+        yield
+    finally:
+        _transforms.reset(token)
+
+
 def _G_w(w: Tensor, H: _Matrices, W: _Matrices) -> Tensor:
-    """G w along both sides: (K', K, 5, 5) → (R, R, K', K)."""
-    both = torch.kron(H.G, W.G) @ w.reshape(-1, KERNEL_SIZE**2).T
-    return both.view(len(H.G), len(W.G), *w.shape[:2])
+    """G w along both sides, differentiable where w is: (K', K, 5, 5) → (R, R, K', K)."""
+    kept = _transforms.get()
+    differentiable = w.requires_grad and torch.is_grad_enabled()
+    key = (id(w), w._version, len(H.G), len(W.G))  # an optimiser's step makes another version
+    U = None if kept is None else kept.get(key)
+    if U is None or differentiable > U.requires_grad:
+        U = _apply(_Transform, w, H.G, W.G)
+        if kept is not None:
+            kept[key] = U
+    return U if differentiable else U.detach()
 
 
 Sides = tuple[Tensor, Tensor]  # a matrix for the rows of a map, one for its columns
@@ -166,7 +205,7 @@ class _Bilinear(Function):
     def forward(ctx: Any, x: Tensor, U: Tensor, P: Sides, Q: Sides) -> Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, U)
         ctx.P, ctx.Q = P, Q
-        return _lower(map(torch.bmm, _lift(x, P), cycle(U)), Q, x.shape[2])
+        return _bilinear(x, U, P, Q)
 
     @staticmethod
     @once_differentiable
@@ -174,29 +213,40 @@ class _Bilinear(Function):
         (x, U), d_x, d_U = ctx.saved_tensors, None, None
         g = g.contiguous()
         if ctx.needs_input_grad[0]:
-            d_x = _lower(map(torch.bmm, _lift(g, ctx.Q), cycle(U.mT)), ctx.P, g.shape[2])
+            d_x = _bilinear(g, U.mT, ctx.Q, ctx.P)
         if ctx.needs_input_grad[1]:
-            d_U = torch.zeros_like(U)
-            for d_u, V, M in zip(cycle(d_U), _lift(x, ctx.P), _lift(g, ctx.Q), strict=False):
-                d_u.baddbmm_(V.mT, M)
+            d_U = torch.empty_like(U, memory_format=torch.contiguous_format)
+            for i, (V, M) in enumerate(zip(_lift(x, ctx.P), _lift(g, ctx.Q), strict=True)):
+                d_u, is_first = d_U[i % len(U)], i < len(U)
+                torch.baddbmm(d_u, V.mT, M, beta=0 if is_first else 1, out=d_u)
         return d_x, d_U, None, None
 
 
+def _bilinear(x: Tensor, U: Tensor, P: Sides, Q: Sides) -> Tensor:
+    """Go through the R² products row by row, in memory small enough for the processor's cache."""
+    rows = Q[0].flatten(0, 1)  # (T·R, H')
+    columns = Q[1].transpose(0, 1).flatten(0, 1)  # (R·T, W')
+    batch, channels = x.shape[2], U.shape[3]
+    M = x.new_empty(len(columns) * batch, channels)
+    parts = x.new_empty(len(rows), columns.shape[1], batch * channels)
+    for i, V in enumerate(_lift(x, P)):
+        torch.bmm(V, U[i % len(U)], out=M.view(len(V), -1, channels))
+        torch.mm(columns.T, M.view(len(columns), -1), out=parts[i])
+    y = rows.T @ parts.view(len(rows), -1)
+    return y.view(rows.shape[1], columns.shape[1], batch, channels)
+
+
 def _lift(x: Tensor, P: Sides) -> Iterator[Tensor]:
-    """P x, for one product of one row of tiles after the other: (H, W, B, K) → (R, T·B, K)."""
+    """P x, for one product of one row of tiles after the other: (H, W, B, K) → (R, T·B, K).
+
+    One memory for all of them, so that it stays in the processor's cache.
+    """
     columns = P[1].transpose(0, 1).flatten(0, 1)  # (R·T, W)
     rows = P[0].flatten(0, 1) @ x.view(len(x), -1)
+    V = x.new_empty(len(columns), x[0, 0].numel())
     for row in rows.view(len(rows), x.shape[1], -1):
-        yield (columns @ row).view(P[1].shape[1], -1, x.shape[3])
-
-
-def _lower(products: Iterable[Tensor], Q: Sides, batch: int) -> Tensor:
-    """Qᵀ M, from the parts of M in the order of `_lift`: → (H, W, B, K)."""
-    rows = Q[0].flatten(0, 1)  # (T·R, H)
-    columns = Q[1].transpose(0, 1).flatten(0, 1)  # (R·T, W)
-    parts = torch.stack([columns.T @ M.view(len(columns), -1) for M in products])
-    x = rows.T @ parts.view(len(rows), -1)
-    return x.view(rows.shape[1], columns.shape[1], batch, -1)
+        torch.mm(columns, row, out=V)
+        yield V.view(P[1].shape[1], -1, x.shape[3])
 
 
 # ---- patches ------------------------------------------------------------------------------------
