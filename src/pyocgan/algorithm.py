@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from .config import ADAM_BETA2, Config
-from .convolution import transforms_kept
 from .folding import Generators, draw
 from .frozen import frozen_statistics, frozen_weights
 from .gradients import gradient_error
@@ -44,7 +43,6 @@ def build_optimizers(config: Config, nets: Networks) -> Optimizers:
     return Optimizers(generator, adam(nets.D_l, nets.D_v), adam(nets.C))
 
 
-@transforms_kept()
 def iterate(
     nets: Networks,
     optimizers: Optimizers,

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from . import algorithm, scoring, turns
 from .config import Config
+from .convolution import transforms_kept
 from .errors import ModelError, OcganError, UsageError
 from .evidence import Evidence
 from .files import write_bytes
@@ -239,7 +240,8 @@ class Training:
     def _iterate(self) -> None:
         x = self.next_batch()
         self.nets.train()
-        with self.fabric.autocast():  # the precision; nothing else of an iteration knows of it
+        # The precision and the speed; nothing else of an iteration knows of them.
+        with self.fabric.autocast(), transforms_kept():
             losses = algorithm.iterate(
                 self.nets,
                 self.optimizers,
