@@ -101,7 +101,7 @@ def ocgan(
     changed = _changed(preset, settings, rule)
     changes = [f"{key} {_word(value)}" for key, value in changed.items()]
     return Method(
-        ocgan_name(preset, settings, rule),
+        _name(preset, changed),
         f"OCGAN ({', '.join([preset, *changes])})",
         "ocgan",
         config.to_dict() | {"precision": precision},
@@ -116,9 +116,12 @@ def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str
 
     Size and channels of the images belong to the data set and are not named.
     """
-    changed = _changed(preset, settings, rule)
-    stage = str(changed.pop("stage", "")).strip("+")
-    parts = [f"{key}{_word(value)}" for key, value in changed.items()]
+    return _name(preset, _changed(preset, settings, rule))
+
+
+def _name(preset: str, changed: Mapping[str, Any]) -> str:
+    stage = str(changed.get("stage", "")).strip("+")
+    parts = [f"{key}{_word(value)}" for key, value in changed.items() if key != "stage"]
     return "-".join(filter(None, [preset, stage, *parts]))
 
 
