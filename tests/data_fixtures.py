@@ -2,14 +2,25 @@
 
 import gzip
 import io
+import os
 import pickle
 import struct
 import tarfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+DATA_ROOT = os.environ.get("OCGAN_DATA_ROOT")
+
+
+def needs(name):
+    """Mark a test of real files, skipped where there are none."""
+    there = DATA_ROOT is not None and (Path(DATA_ROOT) / name).is_dir()
+    return pytest.mark.skipif(not there, reason=f"needs {name} in $OCGAN_DATA_ROOT")
 
 
 def pixels(height=12, width=16, channels=3, seed=0):

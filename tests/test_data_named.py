@@ -3,10 +3,8 @@
 import functools
 import hashlib
 import http.server
-import os
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pooch
@@ -14,7 +12,9 @@ import pytest
 
 from data_fixtures import (
     CIFAR_CLASSES,
+    DATA_ROOT,
     cifar_batches,
+    needs,
     write_cifar_tar,
     write_idx,
     write_tree,
@@ -173,29 +173,18 @@ def test_digits():
 # Real files, where there are any
 
 
-def real(name):
-    folder = Path(os.environ.get("OCGAN_DATA_ROOT", "")) / name
-    return pytest.mark.skipif(
-        "OCGAN_DATA_ROOT" not in os.environ or not folder.is_dir(),
-        reason=f"$OCGAN_DATA_ROOT/{name} is needed",
-    )
-
-
-ROOT = os.environ.get("OCGAN_DATA_ROOT")
-
-
 @pytest.mark.parametrize(
     ("name", "split", "count", "of_class_0"),
     [
-        pytest.param("mnist", "train", 60000, 5923, marks=real("mnist")),
-        pytest.param("mnist", "test", 10000, 980, marks=real("mnist")),
-        pytest.param("fashion_mnist", "train", 60000, 6000, marks=real("fashion_mnist")),
-        pytest.param("cifar10", "test", 10000, 1000, marks=real("cifar10")),
-        pytest.param("coil100", "all", 7200, 72, marks=real("coil100")),
+        pytest.param("mnist", "train", 60000, 5923, marks=needs("mnist")),
+        pytest.param("mnist", "test", 10000, 980, marks=needs("mnist")),
+        pytest.param("fashion_mnist", "train", 60000, 6000, marks=needs("fashion_mnist")),
+        pytest.param("cifar10", "test", 10000, 1000, marks=needs("cifar10")),
+        pytest.param("coil100", "all", 7200, 72, marks=needs("coil100")),
     ],
 )
 def test_real_counts(name, split, count, of_class_0):
-    source = open_source(name, data_root=ROOT, split=split)
+    source = open_source(name, data_root=DATA_ROOT, split=split)
     assert len(source) == count
     normal = source.of_class(source.classes[0])
     assert len(normal) == of_class_0

@@ -167,7 +167,9 @@ class _Transform(Function):
         return (ctx.G.T @ g.reshape(len(ctx.G), -1)).T.reshape(ctx.shape), None, None
 
 
-_transforms: ContextVar[dict[Any, Tensor] | None] = ContextVar("transforms", default=None)
+_transforms: ContextVar[dict[Any, tuple[int, Tensor]] | None] = ContextVar(
+    "transforms", default=None
+)
 
 
 @contextmanager
@@ -187,12 +189,13 @@ def _G_w(w: Tensor, H: _Matrices, W: _Matrices) -> Tensor:
     """G w along both sides, differentiable where w is: (K', K, 5, 5) → (R, R, K', K)."""
     kept = _transforms.get()
     differentiable = w.requires_grad and torch.is_grad_enabled()
-    key = (id(w), w._version, len(H.G), len(W.G))  # an optimiser's step makes another version
-    U = None if kept is None else kept.get(key)
-    if U is None or differentiable > U.requires_grad:
+    key = (id(w), len(H.G), len(W.G))
+    version, U = (None, None) if kept is None else kept.get(key, (None, None))
+    # An optimiser's step makes another version.
+    if U is None or version != w._version or differentiable > U.requires_grad:
         U = _apply(_Transform, w, H.G, W.G)
         if kept is not None:
-            kept[key] = U
+            kept[key] = w._version, U
     return U if differentiable else U.detach()
 
 
