@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,13 +14,16 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from data_fixtures import write_tree
 from pyocgan import methods
 from pyocgan.baselines import NearestNeighbours
 from pyocgan.benchmark import (
     claims,
     finished,
+    grid,
     open_pool,
     plan,
     provenance,
@@ -29,7 +33,8 @@ from pyocgan.benchmark import (
 )
 from pyocgan.benchmark import run as run_cells
 from pyocgan.benchmark.cells import class_words
-from pyocgan.cli import run
+from pyocgan.benchmark.images import pool_name
+from pyocgan.cli import run, terminal
 from pyocgan.data import ImageRule
 from pyocgan.errors import InputError, OcganError, UsageError
 from pyocgan.methods import Method, ocgan, ocgan_name, other_method
@@ -326,14 +331,80 @@ def test_interrupted_it_exits_130_and_keeps_what_is_finished(tmp_path, spy, caps
     assert not [*tmp_path.rglob("*.claim*")]
 
 
-def test_one_cell_that_fails_does_not_stop_the_others(tmp_path, spy, capsys):
+def test_a_cell_without_result_is_not_counted_as_finished(tmp_path, spy, capsys):
+    make = spy.fit
+
+    def fit(self, X):
+        if len(self.fitted_on) == 2:
+            raise KeyboardInterrupt
+        return make(self, X)
+
     spy.fail_at = (1, InputError("no good"))
+    spy.fit, before = fit, spy.fit
+    try:
+        assert benchmark(tmp_path, method="spy", classes="0,1,8") == 130
+    finally:
+        spy.fit = before
+    assert "1 of 3 cells are finished and stay" in capsys.readouterr().err
+
+
+def test_a_terminated_grid_leaves_no_process_and_no_claim(tmp_path):
+    flags = [
+        "--dataset=digits",
+        "--classes=0,1,8",
+        "--method=ocgan",
+        "--jobs=2",
+        f"--out={tmp_path}",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pyocgan", "benchmark", *flags, *TINY, "--epochs=2000"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(lambda: len([*tmp_path.rglob("*.claim0")]) == 2)
+    workers = [json.loads(claim.read_text())["pid"] for claim in tmp_path.rglob("*.claim0")]
+    assert process.pid not in workers
+    process.terminate()
+    assert process.wait(timeout=60) == 130
+    wait_for(lambda: not any(claims._is_alive(pid) for pid in workers))
+    assert unclaimed(tmp_path)
+
+
+def unclaimed(folder):
+    """Whether nobody living holds a claim."""
+    return not any(claims.is_claimed(claim) for claim in folder.rglob("*.claim*"))
+
+
+def test_a_worker_starts_nothing_for_a_parent_that_is_gone(tmp_path, pools, spy):
+    cells = cells_of(pools[2], method(make_spy), classes=["0"])
+    ended = grid._compute_alone(3, cells, tmp_path, ABOUT, False, parent=dead_pid())
+    assert ended == (3, [(None, None)])
+    assert not spy.fitted_on
+    assert grid._compute_alone(3, cells, tmp_path, ABOUT, False, parent=os.getppid())[1][0][0]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(InputError("no good"), "no good"), (MemoryError("no\nroom"), "MemoryError: no room")],
+)
+def test_one_cell_that_fails_does_not_stop_the_others(tmp_path, spy, capsys, error, text):
+    spy.fail_at = (1, error)
     assert benchmark(tmp_path, method="spy", classes="0,1,8") == 1
     assert (
-        "1 of 3 cells failed, the first being digits, protocol 2, spy, class 1, seed 0: no good"
+        f"1 of 3 cells failed, the first being digits, protocol 2, spy, class 1, seed 0: {text}"
         in (capsys.readouterr().err)
     )
     assert len(results(tmp_path)) == 2
+
+
+def die(seed):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_one_line(tmp_path, pools):
+    cells = cells_of(pools[2], method(die), classes=["0", "8"])
+    with pytest.raises(OcganError, match="a worker process was killed, perhaps for want of memory"):
+        list(run_cells(cells, tmp_path, ABOUT, jobs=2))
 
 
 def work_beside_others(folder, diary):
@@ -432,6 +503,18 @@ def test_a_cell_that_another_process_has_is_left_to_it(tmp_path, pools, spy):
     assert [outcome.error for outcome in outcomes] == [None, None]
 
 
+def test_a_claim_of_another_host_is_described(tmp_path, pools, spy, capsys):
+    (cell,) = cells_of(pools[2], method(make_spy), classes=["0"])
+    path = cell.path(tmp_path)
+    write_claim(path, pid=7, host="elsewhere")
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 0
+    said = capsys.readouterr().err
+    assert "1 cells are left to other processes" in said
+    assert f"process 7 of host 'elsewhere' since ; if it has ended, delete '{tmp_path}" in said
+    with claims.claimed(path.with_name("class-8-seed0.json")):
+        assert claims.claim_from_afar(path.with_name("class-8-seed0.json")) is None
+
+
 # ---- identity ------------------------------------------------------------------------------------
 
 
@@ -468,6 +551,18 @@ def test_a_damaged_result_is_an_error_that_names_the_file(tmp_path, pools):
     path.write_text("{")
     with pytest.raises(InputError, match=r"class-0-seed0\.json"):
         finished(cell, tmp_path)
+    assert finished(cell, tmp_path, overwrite=True) is None
+    flags = ("--overwrite", "--dry-run")
+    assert benchmark(tmp_path, *flags, method="knn", classes="0") == 0
+
+
+def test_overwrite_waits_for_the_process_that_writes_anew(tmp_path, spy, capsys):
+    assert benchmark(tmp_path, method="spy", classes="0") == 0
+    path = next(tmp_path.rglob("class-0-*.json"))
+    write(path, json.loads(path.read_text()) | {"config": {"space": "raw", "k": 7}})
+    with claims.claimed(path):
+        assert benchmark(tmp_path, "--overwrite", method="spy", classes="0") == 0
+    assert "1 cells are left to other processes" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(tmp_path, spy, capsys):
@@ -581,6 +676,13 @@ def test_cells_of_different_settings_are_not_averaged(tmp_path):
         summarise(tmp_path, tmp_path / "results")
 
 
+def test_two_results_of_one_cell_are_not_mixed(tmp_path):
+    write_grid(tmp_path / "a")
+    write_grid(tmp_path / "b")
+    with pytest.raises(InputError, match=r"a/.*b/.* are results of the same cell"):
+        summarise(tmp_path, tmp_path / "results")
+
+
 def test_one_method_can_be_summarised_alone(tmp_path):
     write_grid(tmp_path)
     (path,) = summarise(tmp_path / "set" / "protocol1" / "knn", tmp_path / "results")
@@ -633,6 +735,27 @@ def test_names_say_what_differs_from_the_preset():
     assert few.title == "OCGAN (paper, stage +visual, epochs 15)"
 
 
+def test_long_names_are_cut_and_stay_apart():
+    many = {"noise_variance": 0.1, "test_noise_variance": 0.1, "reconstruction_weight": 5.5}
+    many |= {"autoencoder_width": 5, "visual_width": 5, "classifier_width": 5, "epochs": 3}
+    rule = ImageRule((28, 28), 1)
+    names = [ocgan_name("fast", many | {"latent_size": size}, rule) for size in (3, 4)]
+    assert [len(name) for name in names] == [methods.LONGEST_NAME] * 2
+    assert names[0] != names[1]
+    assert names[0] == ocgan_name("fast", many | {"latent_size": 3}, rule)
+
+
+@pytest.mark.parametrize("width", [None, 80])
+def test_a_table_shows_its_numbers_whatever_names_are_beside_them(width, monkeypatch, capsys):
+    if width:
+        monkeypatch.setattr(terminal, "Console", lambda **_: Console(width=width))
+    name = "-".join(["autoencoder_width5"] * 16)
+    terminal.table("title", ["set", "method", "AUROC"], [["digits", name, "0.9876"]])
+    shown = capsys.readouterr().out
+    assert "0.9876" in shown
+    assert name in "".join(word for word in shown.split() if "_" in word or "-" in word)
+
+
 def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch):
     for chosen, words in [("knm", "did you mean 'knn'?"), (",", "names none")]:
         assert benchmark(tmp_path, method=chosen) == 2
@@ -646,7 +769,9 @@ def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch)
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("flag", ["--jobs=0", "--seeds=-1", "--seeds=a", "--classes=nine"])
+@pytest.mark.parametrize(
+    "flag", ["--jobs=0", "--seeds=-1", "--seeds=a", "--seeds=4294967296", "--classes=nine"]
+)
 def test_wrong_flags_are_usage_errors(tmp_path, flag):
     assert run(["benchmark", "--dataset=digits", "--method=knn", f"--out={tmp_path}", flag]) == 2
 
@@ -659,11 +784,44 @@ def test_protocol_2_needs_two_parts(tmp_path):
     assert open_pool(str(tmp_path / "set.npz"), 1).name == "set"
 
 
+def test_folders_are_named_whole_and_never_as_a_named_data_set(tmp_path):
+    for name in ("photos.v1", "photos.v2", "mnist"):
+        (tmp_path / name).mkdir()
+    names = [pool_name(str(tmp_path / name)) for name in ("photos.v1", "photos.v2", "mnist")]
+    assert names == ["photos.v1", "photos.v2", "mnist-folder"]
+    assert pool_name("Fashion-MNIST") == "fashion_mnist"
+
+
+def test_two_data_sets_of_one_name_are_refused(tmp_path, capsys):
+    for folder in ("a", "b"):
+        write_tree(tmp_path / folder / "train", ["x/0.png", "x/1.png", "y/0.png", "y/1.png"])
+    flags = [f"--dataset={tmp_path / folder / 'train'}" for folder in ("a", "b")]
+    out = f"--out={tmp_path / 'out'}"
+    assert run(["benchmark", *flags, "--protocol=1", "--method=knn", out]) == 2
+    assert "2 data sets are called 'train'" in capsys.readouterr().err
+
+
+def test_images_without_classes_are_refused(tmp_path):
+    write_tree(tmp_path / "plain", ["0.png", "1.png"])
+    with pytest.raises(UsageError, match="has no classes to take turns"):
+        open_pool(str(tmp_path / "plain"), 1)
+
+
+def test_a_class_without_test_images_is_named(tmp_path):
+    paths = ["train/x/0.png", "train/y/0.png", "train/z/0.png", "test/x/1.png", "test/y/1.png"]
+    write_tree(tmp_path, paths)
+    pool = open_pool(str(tmp_path), 2)
+    assert pool.trial("x", 0).is_novel.tolist() == [False, True]
+    with pytest.raises(UsageError, match="class z has no test images"):
+        pool.trial("z", 0)
+
+
 def test_class_words_are_good_for_files_and_unique():
     words = class_words(("T-shirt/top", "a b", "A-B", "..", "猫"))
     assert words["T-shirt/top"] == "T-shirt-top"
     assert words["猫"] == "猫"
     assert len({word.casefold() for word in words.values()}) == 5
+    assert len(set(class_words(("1-a-b", "a b", "a-b")).values())) == 3
 
 
 def test_provenance_names_commit_and_machine():

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -288,6 +289,21 @@ def test_methods_of_other_classes_make_no_table(tmp_path):
         read_cells(tmp_path)
 
 
+def test_nothing_printed_stands_beside_some_of_the_classes_or_other_data(tmp_path):
+    for method in STAGES:
+        write_method(tmp_path, method)
+    write_method(tmp_path, "knn")
+    whole = only_table(tmp_path)
+    assert whole.printed is not None
+    assert whole.has_printed_ablation
+    (part,), _ = read_cells(tmp_path, ["0", "1"])
+    assert part.printed is None
+    assert not part.has_printed_ablation
+    assert "paper prints" not in sentences(part, verdict(part))
+    write_method(tmp_path / "own", "knn", task=("mnist-folder", 2))
+    assert only_table(tmp_path / "own").printed is None
+
+
 def test_damaged_and_foreign_summaries_are_named(tmp_path):
     path = tmp_path / "mnist" / "protocol2" / "knn.json"
     path.parent.mkdir(parents=True)
@@ -522,6 +538,35 @@ def test_bars_boxes_and_curves_are_pictures():
             roc = figures.roc_chart([curve], np.linspace(0, 1, 5), style, width)
             for png in (boxes, bars, roc):
                 assert int.from_bytes(png[16:20]) == width * figures.DENSITY
+
+
+def test_long_names_of_columns_slant_and_short_ones_stand():
+    def ticks(names):
+        ax = Figure(figsize=(7.9, 3.6)).subplots()
+        figures._name_columns(ax, names)
+        return [(tick.get_text(), tick.get_rotation()) for tick in ax.get_xticklabels()]
+
+    assert ticks(["0", "1", "mean"]) == [("0", 0), ("1", 0), ("mean", 0)]
+    long = [f"a_long_class_name_of_a_part_{n}" for n in range(10)]
+    texts, angles = zip(*ticks([*long, "mean"]), strict=True)
+    assert len(set(texts)) == 11
+    assert max(map(len, texts)) <= figures.LONGEST_LABEL
+    assert set(angles) == {50}
+
+
+def test_the_recorded_path_of_a_data_set_is_found_in_its_command(tmp_path):
+    (tmp_path / "d; e").mkdir()
+    command = f"ocgan benchmark --dataset '{tmp_path}/d; e' --method knn"
+    assert examples._recorded(command, "d; e") == "d; e"  # two commands, as it seems
+    (tmp_path / "v.1").mkdir()
+    command = f"ocgan benchmark --dataset {tmp_path}/v.1; ocgan benchmark --dataset=x"
+    assert examples._recorded(command, "v.1") == f"{tmp_path}/v.1"
+    assert examples._recorded("ocgan benchmark --dataset MNIST", "mnist") == "MNIST"
+
+
+def test_a_phone_shows_three_letters_where_they_tell_classes_apart():
+    assert page._short(["Trouser", "Pullover"]) == ["Tro", "Pul"]
+    assert page._short(["class 1", "class 2"]) == ["class 1", "class 2"]
 
 
 # --- best and worst images ------------------------------------------------------------------------

@@ -32,6 +32,8 @@ Style = Mapping[str, str]
 
 DENSITY = 2
 WIDE, NARROW = 790, 350  # CSS pixels: a page's text column, a phone
+AXIS_ROOM = 60  # CSS pixels left of a chart's columns
+LABEL_SIZE, LONGEST_LABEL = 11, 23  # CSS pixels, characters of a column's name
 _DPI = 100 * DENSITY  # one inch of a chart is 100 CSS pixels, one point 1.39
 
 # Blue and orange stay apart for colour-blind readers. Text colours (ink, muted, accent, other)
@@ -500,11 +502,24 @@ def _auroc_axis(
     lowest = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
     ax.set_ylim(min(0.9, np.floor(lowest * 20 - 0.2) / 20), 1)
     ax.set_xlim(-0.5, len(columns) - 0.5)
-    ax.set_xticks(range(len(columns)), columns)
+    _name_columns(ax, columns)
     ax.set_ylabel("AUROC")
     ax.axvline(len(columns) - 1.5, color=style["rule"], linewidth=0.7)
     ax.grid(axis="y", color=style["rule"], linewidth=0.7)
     ax.set_axisbelow(True)
+
+
+def _name_columns(ax: Axes, columns: Sequence[str]) -> None:
+    """Write names side by side where they fit, else shortened and slanting."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    room = (100 * figure.get_figwidth() - AXIS_ROOM) / len(columns)
+    if all(_font(LABEL_SIZE).getlength(name) / DENSITY < room for name in columns):
+        ax.set_xticks(range(len(columns)), columns)
+        return
+    most = LONGEST_LABEL // 2
+    short = [n if len(n) <= LONGEST_LABEL else f"{n[: most - 1]}…{n[-most:]}" for n in columns]
+    ax.set_xticks(range(len(columns)), short, rotation=50, ha="right", rotation_mode="anchor")
 
 
 def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +36,7 @@ Kind = Literal["ocgan", "baseline", "pyod"]
 # A table asks for scores, not for verdicts: no image is held out because of the false-alarm rate,
 # only the config's calibration_fraction.
 FPR = 0.5
+LONGEST_NAME = 100  # characters: it names files, and a column of tables
 
 
 class Resumable(Protocol):
@@ -122,7 +124,11 @@ def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str
 def _name(preset: str, changed: Mapping[str, Any]) -> str:
     stage = str(changed.get("stage", "")).strip("+")
     parts = [f"{key}{_word(value)}" for key, value in changed.items() if key != "stage"]
-    return "-".join(filter(None, [preset, stage, *parts]))
+    name = "-".join(filter(None, [preset, stage, *parts]))
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:8]  # title and config say it all
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def _changed(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[str, Any]:

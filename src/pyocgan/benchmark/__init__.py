@@ -5,7 +5,7 @@ A cell is ``DIR/<data set>/protocol<1|2>/<method>/class-<name>-seed<n>.json`` an
 """
 
 from .cells import Cell, Result, finished, provenance, read_scores, results_like
-from .grid import Outcome, busy, check_executor, plan, run, unfinished
+from .grid import Outcome, busy, check_executor, held_afar, plan, run, unfinished
 from .images import Pool, Trial, open_pool
 from .summary import summarise
 
@@ -18,6 +18,7 @@ __all__ = [
     "busy",
     "check_executor",
     "finished",
+    "held_afar",
     "open_pool",
     "plan",
     "provenance",

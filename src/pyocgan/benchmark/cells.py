@@ -8,12 +8,13 @@ import re
 import shlex
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from ..tasks import Protocol
 from .images import Pool, Trial
 
 Result = dict[str, Any]  # the content of a result file
+T = TypeVar("T")
 
 FORMAT = "pyocgan cell"
 
@@ -166,18 +168,23 @@ def measure(
 
     scorers = [cast("NoveltyDetector", cell.method.make(cell.seed)) for cell in cells]
     pixels = [cell.trial.train_pixels for cell in cells]
-    errors = fit_together(scorers, pixels, checkpoints=checkpoints) if cells else []
+    fitted = _caught(partial(fit_together, scorers, pixels, checkpoints=checkpoints))
+    errors = [fitted] * len(cells) if isinstance(fitted, OcganError) else fitted
     for cell, scorer, error in zip(cells, scorers, errors, strict=True):
-        yield error or _caught(partial(cell.judge, scorer, scorer.seconds_, len(cells)))
+        if error is not None:
+            yield error
+            continue
+        yield _caught(partial(cell.judge, scorer, scorer.seconds_, len(cells)))
 
 
-def _caught(
-    measured: Callable[[], tuple[Result, NDArray[np.float64]]],
-) -> tuple[Result, NDArray[np.float64]] | OcganError:
+def _caught(work: Callable[[], T]) -> T | OcganError:
+    """Do it, or return the error: whatever goes wrong in a cell ends that cell, not the grid."""
     try:
-        return measured()
+        return work()
     except OcganError as error:
         return error
+    except Exception as error:
+        return OcganError(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _fit(scorer: Baseline, pixels: NDArray[np.uint8], checkpoint: Path | None) -> float:
@@ -192,17 +199,35 @@ def _fit(scorer: Baseline, pixels: NDArray[np.uint8], checkpoint: Path | None) -
     return time.perf_counter() - started
 
 
-def finished(cell: Cell, folder: Path) -> Result | None:
+def finished(cell: Cell, folder: Path, *, overwrite: bool = False) -> Result | None:
     """Return the stored result of a cell, or None.
+
+    Parameters
+    ----------
+    cell, folder
+        Where results lie.
+    overwrite
+        Count a damaged result, or one from other images or settings, as none.
 
     Raises
     ------
     UsageError
         What is stored there was computed from other images or settings.
+    InputError
+        It cannot be read.
     """
     path = cell.path(folder)
     if not path.exists():
         return None
+    try:
+        return _checked(cell, path)
+    except OcganError:
+        if overwrite:
+            return None
+        raise
+
+
+def _checked(cell: Cell, path: Path) -> Result:
     result = read_result(path)
     differences = _differences(result, json.loads(json.dumps(cell.identity)))
     if differences:
@@ -241,9 +266,10 @@ def read_scores(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def results_like(cell: Cell, folder: Path) -> list[Result]:
-    """Read all stored results of a cell's data set, protocol and method."""
+    """Read all stored results of a cell's data set, protocol and method, but for damaged ones."""
     paths = group_folder(folder, *cell.group).glob("class-*-seed*.json")
-    return [read_result(path) for path in sorted(paths)]
+    results = (_caught(partial(read_result, path)) for path in sorted(paths))
+    return [result for result in results if not isinstance(result, OcganError)]
 
 
 def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) -> Path:
@@ -254,11 +280,14 @@ def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) ->
 def class_words(classes: tuple[str, ...]) -> dict[str, str]:
     """Return a word for each class that is good for file names, no two the same."""
     words = [re.sub(r"\W+", "-", name).strip("-") for name in classes]
-    folded = [word.casefold() for word in words]
-    return {
-        name: word if word and folded.count(word.casefold()) == 1 else f"{index}-{word}"
+    folded = Counter(word.casefold() for word in words)
+    found = {
+        name: word if word and folded[word.casefold()] == 1 else f"{index}-{word}"
         for index, (name, word) in enumerate(zip(classes, words, strict=True))
     }
+    if len({word.casefold() for word in found.values()}) < len(classes):  # as of 1-a, a and a-
+        return {name: f"{index}-{word}" for index, (name, word) in enumerate(found.items())}
+    return found
 
 
 def provenance() -> Result:

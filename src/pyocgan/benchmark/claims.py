@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 from ..errors import OcganError
 from ..run_folder import now
@@ -40,6 +41,18 @@ def is_claimed(path: Path) -> bool:
     """Say whether a living process holds the result file `path`."""
     claims = _claims(path)
     return bool(claims) and not _is_stale(claims[-1])
+
+
+def claim_from_afar(path: Path) -> str | None:
+    """Describe the claim of another host on the result file `path`; None where there is none."""
+    claims = _claims(path)
+    holder = _read(claims[-1]) if claims else None
+    if holder is None or holder["host"] == socket.gethostname():
+        return None
+    return (
+        f"process {holder['pid']} of host {holder['host']!r} since {holder['time']}; if it has "
+        f"ended, delete {str(claims[-1])!r}"
+    )
 
 
 def _take(path: Path) -> Path | None:
@@ -70,7 +83,16 @@ def _removed_on_error(claim: Path) -> Iterator[None]:
         raise
 
 
-def _holder() -> dict[str, str | int | None]:
+class _Holder(TypedDict):
+    """What a claim says."""
+
+    pid: int
+    host: str
+    time: str
+    started: str | None
+
+
+def _holder() -> _Holder:
     """Describe this process, as its claims do."""
     pid = os.getpid()
     return {"pid": pid, "host": socket.gethostname(), "time": now(), "started": _started(pid)}
@@ -88,16 +110,26 @@ def _number(claim: Path) -> int:
 
 def _is_stale(claim: Path) -> bool:
     """Say whether the claim's process has died; of another host's process nobody can know."""
+    holder = _read(claim)
+    if holder is None:
+        return _age(claim) > WRITING_SECONDS
+    if holder["host"] != socket.gethostname():
+        return False
+    return not _is_alive(holder["pid"]) or _started(holder["pid"]) != holder["started"]
+
+
+def _read(claim: Path) -> _Holder | None:
+    """Read who holds a claim; None while it is being written, and once it is gone."""
     try:
         holder = json.loads(claim.read_text(encoding="utf-8"))
-        pid, host, started = int(holder["pid"]), holder["host"], holder["started"]
-    except FileNotFoundError:
-        return True
-    except (ValueError, KeyError, TypeError):
-        return _age(claim) > WRITING_SECONDS
-    if host != socket.gethostname():
-        return False
-    return not _is_alive(pid) or _started(pid) != started
+        return {
+            "pid": int(holder["pid"]),
+            "host": str(holder["host"]),
+            "time": str(holder["time"]),
+            "started": holder["started"],
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _age(claim: Path) -> float:

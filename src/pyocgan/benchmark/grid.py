@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,7 +24,7 @@ from ..errors import OcganError, UsageError
 from ..methods import Method
 from ..tasks import Protocol
 from .cells import Cell, Result, finished, measure
-from .claims import claimed, is_claimed
+from .claims import claim_from_afar, claimed, is_claimed
 from .images import Pool
 
 Executor = Literal["local", "ray"]
@@ -93,7 +95,7 @@ def unfinished(cells: Iterable[Cell], folder: Path, *, overwrite: bool = False) 
     UsageError
         A stored result was computed from other images or settings; the message names the file.
     """
-    return [cell for cell in cells if _finished(cell, folder, overwrite=overwrite) is None]
+    return [cell for cell in cells if finished(cell, folder, overwrite=overwrite) is None]
 
 
 def run(
@@ -132,16 +134,23 @@ def run(
         for members in stacks:
             yield from _outcomes(members, _compute(members, folder, about, overwrite))
         return
+    parent = os.getpid() if executor == "local" else None
     with _backend(executor, jobs):
         returns = "list" if executor == "ray" else "generator_unordered"
         ended = joblib.Parallel(return_as=returns)(
             joblib.delayed(_compute_alone)(
-                number, [cell.cut() for cell in members], folder, about, overwrite
+                number, [cell.cut() for cell in members], folder, about, overwrite, parent
             )
             for number, members in enumerate(stacks)
         )
-        for number, ends in ended:
-            yield from _outcomes(stacks[number], ends)
+        try:
+            for number, ends in ended:
+                yield from _outcomes(stacks[number], ends)
+        except BrokenProcessPool:
+            raise OcganError(
+                "a worker process was killed, perhaps for want of memory: finished cells stay, and "
+                "the same command goes on, with fewer --jobs if need be"
+            ) from None
 
 
 def check_executor(executor: Executor) -> None:
@@ -153,6 +162,11 @@ def check_executor(executor: Executor) -> None:
 def busy(cells: Iterable[Cell], folder: Path) -> int:
     """Count the cells that another living process is computing."""
     return sum(is_claimed(cell.path(folder)) for cell in cells)
+
+
+def held_afar(cells: Iterable[Cell], folder: Path) -> list[str]:
+    """Describe the claims of other hosts: nobody here knows whether their processes live."""
+    return [text for cell in cells if (text := claim_from_afar(cell.path(folder)))]
 
 
 def _stacks(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
@@ -181,7 +195,7 @@ def _compute(
         for cell in cells:
             try:
                 mine = claims.enter_context(claimed(cell.path(folder)))
-                stored = _finished(cell, folder, overwrite=overwrite) if mine else None
+                stored = finished(cell, folder, overwrite=overwrite) if mine else None
             except OcganError as error:
                 ends[cell] = None, str(error)
             else:
@@ -211,24 +225,25 @@ def _write(
 
 
 def _compute_alone(
-    number: int, cells: Sequence[Cell], folder: Path, about: Mapping[str, Any], overwrite: bool
+    number: int,
+    cells: Sequence[Cell],
+    folder: Path,
+    about: Mapping[str, Any],
+    overwrite: bool,
+    parent: int | None,
 ) -> tuple[int, list[_End]]:
-    """Compute stack `number` in a process of its own, with one thread."""
+    """Compute stack `number` in a process of its own, with one thread.
+
+    Start nothing where `parent`, which handed it over, was killed: nobody would wait for it.
+    """
+    if parent is not None and os.getppid() != parent:
+        return number, [(None, None)] * len(cells)
     if cells[0].method.kind != "baseline":
         import torch
 
         torch.set_num_threads(1)
     with threadpool_limits(1):
         return number, _compute(cells, folder, about, overwrite)
-
-
-def _finished(cell: Cell, folder: Path, *, overwrite: bool) -> Result | None:
-    try:
-        return finished(cell, folder)
-    except OcganError:
-        if overwrite:
-            return None
-        raise
 
 
 def _seeds(method: Method, protocol: Protocol, seeds: Sequence[int]) -> Sequence[int]:

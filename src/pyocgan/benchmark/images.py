@@ -139,6 +139,10 @@ class Pool:
         if self.protocol != 2:
             split = protocol_1(train, normal_class, random_state=seed)
         else:
+            if normal_class not in test.classes:
+                raise UsageError(
+                    f"class {normal_class} has no test images: name the others with --classes"
+                )
             split = protocol_2(train, test, normal_class)
         train_rows, test_rows = _positions(train, split.train), _positions(test, split.test)
         return Trial(*self.images, train_rows, test_rows, test_rows, split.is_novel, self.classes)
@@ -167,7 +171,7 @@ def open_pool(
     Raises
     ------
     UsageError
-        Protocol 2 of a source that is not divided into train and test.
+        A source without classes, or protocol 2 of one that is not divided into train and test.
     InputError
         An image that cannot be read: a table leaves none out.
     """
@@ -182,12 +186,17 @@ def open_pool(
                 f"{source!r} is not divided into train and test: use --protocol 1, which holds "
                 "out 20 % of the class"
             )
+    if not train.classes:
+        raise UsageError(
+            f"{source!r} has no classes to take turns as the normal one: put the images of each "
+            "into a folder of its own"
+        )
     rule, _ = infer_rule(
         train, settings.get("image_size", "auto"), settings.get("channels", "auto")
     )
     train_images = _read(train, rule)
     test_images = train_images if test is train else _read(test, rule)
-    return Pool(_name(source), protocol, rule, (train, test), (train_images, test_images))
+    return Pool(pool_name(source), protocol, rule, (train, test), (train_images, test_images))
 
 
 def _read(source: Source, rule: ImageRule) -> Images:
@@ -213,7 +222,14 @@ def _labels(images: Images) -> NDArray[np.str_]:
     return images.labels
 
 
-def _name(source: str) -> str:
+def pool_name(source: str) -> str:
+    """Name a data set as its results are filed: a named one, or a folder or file of the user's.
+
+    A folder that is called as a named data set is none: the paper's numbers are not about it.
+    """
     name = source.lower().replace("-", "_")
     path = Path(source).expanduser()
-    return name if name in NAMED and not path.exists() else path.resolve().stem
+    if name in NAMED and not path.exists():
+        return name
+    own = path.resolve().name if path.is_dir() else path.resolve().stem
+    return f"{own}-folder" if own in NAMED else own

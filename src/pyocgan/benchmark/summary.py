@@ -106,12 +106,20 @@ def stored_groups(folder: Path) -> dict[tuple[str, Protocol, str], dict[Path, Re
     Raises
     ------
     InputError
-        There are none, or one is damaged.
+        There are none, one is damaged, or two are of the same cell.
     """
     groups: dict[tuple[str, Protocol, str], dict[Path, Result]] = defaultdict(dict)
+    files: dict[tuple[object, ...], Path] = {}  # by cell
     for path in sorted(folder.rglob("class-*-seed*.json")):
         result = read_result(path)
-        groups[result["dataset"], result["protocol"], result["method"]][path] = result
+        group = result["dataset"], result["protocol"], result["method"]
+        first = files.setdefault((*group, result["class"], result["seed"]), path)
+        if first != path:
+            raise InputError(
+                f"{str(first)!r} and {str(path)!r} are results of the same cell: choose the folder "
+                "of one run"
+            )
+        groups[group][path] = result
     if not groups:
         raise InputError(f"{str(folder)!r} holds no results: ocgan benchmark --out writes them")
     return dict(groups)

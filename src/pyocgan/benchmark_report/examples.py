@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..benchmark.cells import read_scores
+from ..benchmark.images import pool_name
 from ..data import Source, infer_rule, open_source, read
 from ..errors import InputError, OcganError
 from ..figures import png_bytes
@@ -93,10 +94,13 @@ def _open(table: Table, row: Row, data_root: Path) -> Source:
 
 def _recorded(command: str, dataset: str) -> str:
     """Return the path that a command gave for a data set, or its name."""
-    words = shlex.split(command.partition("; ")[0])
+    try:
+        words = shlex.split(command.partition("; ")[0])
+    except ValueError:  # a path that holds "; ", which stands between the commands of a table
+        return dataset
     given = [word.partition("=")[2] for word in words if word.startswith("--dataset=")]
     given += [after for word, after in itertools.pairwise(words) if word == "--dataset"]
-    return next((path for path in given if Path(path).expanduser().stem == dataset), dataset)
+    return next((path for path in given if pool_name(path) == dataset), dataset)
 
 
 def _chosen_classes(row: Row) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .layout import Cell, Line, grid
-from .paper_numbers import ABLATION_TASK, FULL, SOURCE, STAGES
+from .paper_numbers import FULL, SOURCE, STAGES
 from .tables import Row, Table, best, read_summaries
 from .verdict import caveats, data_seen, headline, notes, origins, sentences, verdict
 
@@ -70,7 +70,7 @@ def _section(table: Table) -> Iterator[str]:
 
 
 def _ablation(table: Table, rows: dict[str, Row]) -> str:
-    printed = table.task == ABLATION_TASK
+    printed = table.has_printed_ablation
     lines = []
     for stage, row in rows.items():
         title, number = STAGES[stage]

@@ -23,7 +23,7 @@ from . import bootstrap
 from .bootstrap import Interval
 from .examples import KINDS, Gallery, gallery, scores_of
 from .layout import Grid, grid
-from .paper_numbers import ABLATION_TASK, FULL, OCGAN, SOURCE, STAGES
+from .paper_numbers import FULL, OCGAN, SOURCE, STAGES
 from .tables import MOST_COLUMNS, Paths, Row, Table, Task, best, read_cells
 from .verdict import (
     Origin,
@@ -260,9 +260,10 @@ def _marks(row: Row, seed: int, classes: Sequence[str]) -> Series:
     return Series(LEGEND[row.kind], values, COLORS[row.kind], MARKERS[row.kind])
 
 
-def _short(classes: Sequence[str]) -> list[str]:
-    """Shorten class names so that twelve stand side by side on a phone."""
-    return [name[:3] for name in classes]
+def _short(classes: Sequence[str]) -> Sequence[str]:
+    """Shorten class names for a phone, twelve side by side, if that tells them apart."""
+    short = [name[:3] for name in classes]
+    return short if len(set(short)) == len(classes) else classes
 
 
 def _draw_boxes(table: Table, style: Style, width: int) -> bytes:
@@ -297,7 +298,7 @@ def _draw_roc(table: Table, measured: Measured, style: Style, width: int) -> byt
 def _draw_ablation(table: Table, ablation: Mapping[str, Row], style: Style, width: int) -> bytes:
     measured = [row.mean for row in ablation.values()]
     series = [Series(ablation[FULL].title, measured, "accent", "")]
-    if table.task == ABLATION_TASK:
+    if table.has_printed_ablation:
         printed = [float(number) for _, number in STAGES.values()]
         series.insert(0, Series("printed", printed, "muted", ""))
     return figures.bar_chart(series, [title for title, _ in STAGES.values()], style, width)

@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..methods import KEYS
 from ..tasks import Protocol
 from . import paper_numbers
-from .paper_numbers import FULL, STAGES, Printed
+from .paper_numbers import ABLATION_TASK, FULL, STAGES, Printed
 
 MOST_COLUMNS = 12  # classes; a table of more shows figures over them instead
 SETS = ("mnist", "fashion_mnist", "cifar10", "coil100")  # these first, in this order
@@ -119,8 +119,15 @@ class Table:
 
     @property
     def printed(self) -> Printed | None:
-        """What the paper prints for OCGAN here."""
-        return paper_numbers.OCGAN.get(self.task)
+        """What the paper prints for OCGAN here; of some of the classes it prints nothing."""
+        named = NAMED.get(self.dataset)
+        is_whole = named is not None and set(self.classes) == set(named.classes)
+        return paper_numbers.OCGAN.get(self.task) if is_whole else None
+
+    @property
+    def has_printed_ablation(self) -> bool:
+        """Whether the paper prints its ablation here, too."""
+        return self.task == ABLATION_TASK and self.printed is not None
 
     def of_kind(self, kind: str) -> tuple[Row, ...]:
         """Return the rows of one kind: ``"ocgan"``, ``"pyod"`` or ``"baseline"``."""

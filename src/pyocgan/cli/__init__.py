@@ -26,7 +26,7 @@ from .train import train
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input; 4 novelty found with
---fail-on-novel; 130 interrupted (a checkpoint is written first).
+--fail-on-novel; 130 interrupted (the same command goes on).
 """
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..methods import Method
 
 Group = tuple[str, Protocol, str]
+LARGEST_SEED = 2**32 - 1  # of NumPy and scikit-learn
 
 app = cyclopts.App(name="benchmark", help_format="plaintext")
 
@@ -124,6 +125,9 @@ def benchmark(
         open_pool(name, protocol, data_root=data_root, settings=chosen)
         for name in dict.fromkeys(dataset)
     ]
+    for name, count in Counter(pool.name for pool in pools).items():
+        if count > 1:
+            raise UsageError(f"{count} data sets are called {name!r}: give each its own --out")
     terminal.note(*(pool.about["description"] for pool in pools))
     cells = plan(pools, methods, classes=wanted, seeds=numbers)
     if protocol == 2 and numbers != [0] and any(not cell.method.is_random for cell in cells):
@@ -134,7 +138,7 @@ def benchmark(
         return
     start = partial(run, jobs=jobs, executor=executor, overwrite=overwrite, stack=stack)
     failed = _compute(cells, pending, out, start, quiet=quiet)
-    _print_results(_stored(cells, failed, out), as_json=as_json)
+    _print_results(_stored(cells, failed, out, overwrite=overwrite), as_json=as_json)
     if failed:
         raise OcganError(
             f"{len(failed)} of {len(cells)} cells failed, the first being {failed[0].cell}: "
@@ -212,6 +216,7 @@ def _compute(
 
     check_writable(out)
     with (
+        terminal.termination_interrupts(),
         _display(cells, pending, quiet=quiet) as display,
         closing(start(pending, out, provenance())) as outcomes,
     ):
@@ -219,16 +224,19 @@ def _compute(
 
 
 def _stored(
-    cells: Sequence[Cell], failed: Sequence[Outcome], out: Path
+    cells: Sequence[Cell], failed: Sequence[Outcome], out: Path, *, overwrite: bool
 ) -> dict[Cell, Result | None]:
-    """Return the result of every cell that has one; say how many others are working on."""
-    from ..benchmark import finished
+    """Return the result of every cell that has one; say who is working on the others."""
+    from ..benchmark import finished, held_afar
 
     bad = {outcome.cell for outcome in failed}
-    results = {cell: None if cell in bad else finished(cell, out) for cell in cells}
-    missing = sum(result is None for result in results.values()) - len(failed)
-    if missing:
-        terminal.note(f"{missing} cells are left to other processes that work on them")
+    results = {
+        cell: None if cell in bad else finished(cell, out, overwrite=overwrite) for cell in cells
+    }
+    left = [cell for cell, result in results.items() if result is None and cell not in bad]
+    if left:
+        terminal.note(f"{len(left)} cells are left to other processes that work on them")
+        terminal.note(*held_afar(left, out))
     return results
 
 
@@ -243,10 +251,17 @@ class _Silent:
     to_do: int
     started: float = field(default_factory=time.monotonic)
     done: int = 0
+    without_result: int = 0
 
     def show(self, outcome: Outcome) -> None:
         """Take note of a cell that has ended."""
         self.done += 1
+        self.without_result += outcome.result is None
+
+    @property
+    def finished(self) -> int:
+        """How many cells have a result."""
+        return self.total - self.to_do + self.done - self.without_result
 
     @property
     def left(self) -> str:
@@ -320,8 +335,8 @@ def _follow(outcomes: Iterable[Outcome], display: _Silent) -> list[Outcome]:
                 failed.append(outcome)
     except KeyboardInterrupt:
         raise TrainingInterruptedError(
-            f"interrupted: {display.total - display.to_do + display.done} of {display.total} cells "
-            "are finished and stay; the same command goes on from there"
+            f"interrupted: {display.finished} of {display.total} cells are finished and stay; the "
+            "same command goes on from there"
         ) from None
     return failed
 
@@ -424,6 +439,8 @@ def comma_words(flag: str, text: str) -> list[str]:
 def comma_numbers(flag: str, text: str) -> list[int]:
     """Split a flag's value at its commas into whole numbers, ascending."""
     words = comma_words(flag, text)
-    if not all(word.isdecimal() for word in words):
-        raise UsageError(f"{flag} {text!r} must be whole numbers from 0, such as 0,1,2")
+    if not all(word.isdecimal() and int(word) <= LARGEST_SEED for word in words):
+        raise UsageError(
+            f"{flag} {text!r} must be whole numbers from 0 to {LARGEST_SEED}, such as 0,1,2"
+        )
     return sorted({int(word) for word in words})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..training import Progress as TrainingProgress
     from ..training import Record
 
+PIPE_WIDTH = 10_000  # columns: a pipe has no width
 PLAIN_LINE_SECONDS = 10.0  # at most one line of progress in that time, where there is no terminal
 
 
@@ -112,11 +113,14 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     )
     for index, name in enumerate(header):
         is_number = index > 0 and all(_is_number(row[index]) for row in rows)
-        result.add_column(name, justify="right" if is_number else "left", no_wrap=index > 0)
+        if is_number:
+            result.add_column(name, justify="right", no_wrap=True)
+        else:
+            result.add_column(name, overflow="fold")
     for row in rows:
         result.add_row(*row)
-    # Without a terminal rich would wrap at 80 columns; a pipe has no width.
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    # Without a terminal rich would wrap at 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
     with console.capture() as capture:
         console.print(result)
     print(*(line.rstrip() for line in capture.get().splitlines()), sep="\n")
@@ -124,6 +128,21 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
 
 def _is_number(text: str) -> bool:
     return text.strip("−-–—%").replace(",", "").replace(".", "", 1).isdigit() or not text
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Let a termination signal do what Ctrl-C does, which ends the processes of joblib, too."""
+    import signal
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
