@@ -7,7 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from pyocgan.calibration import Calibration, Split, check_fpr, images_needed, split_counts
+from pyocgan.calibration import (
+    Calibration,
+    Split,
+    above_rounding,
+    check_fpr,
+    images_needed,
+    split_counts,
+)
 from pyocgan.errors import InputError, UsageError
 
 RATES = (0.01, 0.02, 0.05, 0.07, 0.1, 0.29, 0.3, 1 / 3, 0.5, 0.58, 0.7, 0.9, 0.99)
@@ -60,6 +67,16 @@ def test_above_the_threshold_means_p_of_fpr_or_less_exactly(n):
         for fpr in [rate for rate in reachable if 1 / (n + 1) <= rate < 1]:
             novel = scores > calibration.threshold(fpr)
             np.testing.assert_array_equal(novel, p_values <= fpr, err_msg=f"{n}, {fpr}")
+
+
+def test_rates_may_be_numpys():
+    assert images_needed(np.float32(0.5)) == images_needed(np.float64(0.5)) == 1
+
+
+def test_rounding_is_less_than_what_is_added_for_it():
+    scores = np.array([-3.0, 0.0, 2.0])
+    assert np.abs(above_rounding(scores, sums=True) - scores - 1e-4).max() < 1e-12
+    np.testing.assert_allclose(above_rounding(np.array([0.05]), sums=False), 0.05 * (1 + 1e-5))
 
 
 def test_rates_that_floating_point_rounds_down_are_reached():

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -459,6 +460,29 @@ def test_evaluate_refuses_what_would_mislead(command, trained, model, pictures):
     code, _, errors = command("evaluate", trained / "two", pictures / "8")
     assert code == 2
     assert "names no classes" in errors[-1]
+
+
+def test_evaluate_does_not_test_on_a_split_that_was_drawn_anew(command, pictures, tmp_path):
+    folder, model = tmp_path / "images", tmp_path / "model"
+    shutil.copytree(pictures, folder)
+    flags = ["--class=8", "--protocol=1", *tiny_flags(), "--fpr=0.2", "-q"]
+    assert command("train", folder, f"--out={model}", *flags)[0] == 0
+    assert command("evaluate", model, "--no-baselines")[0] == 0
+    next(folder.glob("8/*.png")).unlink()
+    for more in ([], ["--no-baselines"]):
+        code, out, errors = command("evaluate", model, *more)
+        assert (code, out) == (3, "")
+        assert "the images have changed since the model was trained" in errors[-1]
+
+
+def test_evaluate_says_that_training_images_have_changed(command, pictures, tmp_path):
+    folder, model = tmp_path / "images", tmp_path / "model"
+    shutil.copytree(pictures / "8", folder)
+    assert command("train", folder, f"--out={model}", *tiny_flags(), "--fpr=0.2", "-q")[0] == 0
+    next(folder.glob("*.png")).unlink()
+    code, _, errors = command("evaluate", model, pictures, "--class=8")
+    assert code == 0
+    assert any(line.startswith("the training images have changed since") for line in errors)
 
 
 # ---- info and data -------------------------------------------------------------------------------

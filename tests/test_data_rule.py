@@ -126,7 +126,10 @@ def test_notes_on_16_bits_and_transparency(tmp_path):
     Image.new("LA", (20, 20)).save(tmp_path / "b.png")
     rule, notes = infer_rule(open_source(tmp_path))
     assert rule == ImageRule((20, 20), 1)
-    assert notes == ("16-bit images reduced to 8 bits", "transparent images laid on white")
+    assert notes == (
+        "16-bit images reduced to 8 bits: 0 to 65535 becomes 0 to 255",
+        "transparent images laid on white",
+    )
 
 
 def test_unreadable_headers_are_passed_over(tmp_path):

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import tiny, tiny_flags
-from pyocgan import algorithm, images, scoring
+from pyocgan import algorithm, evidence, images, scoring
 from pyocgan.cli import run
-from pyocgan.config import STAGES, Config
+from pyocgan.config import STAGES, Config, resolve
 from pyocgan.errors import ModelError, OcganError, UsageError
 from pyocgan.training import Training, open_fabric
 
@@ -155,6 +155,30 @@ def test_a_checkpoint_of_other_images_is_refused(checkpoint, eights):
     changed[-1, 0, 0] += 1
     with pytest.raises(UsageError, match="other images or settings"):
         next(tiny().iter_fit(changed, checkpoint=checkpoint))
+
+
+def test_a_checkpoint_of_another_device_is_intact_and_says_where_it_goes_on(checkpoint, eights):
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content.replace(b'"device":"cpu"', b'"device":"gpu"'))
+    with pytest.raises(UsageError, match=r"made on gpu and cannot go on on cpu: .*--device gpu"):
+        next(tiny().iter_fit(eights, checkpoint=checkpoint))
+
+
+def test_interrupted_after_training_nothing_of_it_is_lost(
+    uninterrupted, eights, tmp_path, monkeypatch
+):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evidence, "gather", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            list(tiny(settings=LONG).iter_fit(eights, checkpoint=str(checkpoint)))
+    resumed = tiny(settings=LONG)
+    assert len([*resumed.iter_fit(eights, checkpoint=str(checkpoint))]) == 1
+    assert_same(resumed, uninterrupted, eights)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "tensor gone", "state"])
@@ -380,6 +404,24 @@ def test_interrupted_exits_130_with_a_checkpoint_and_goes_on(whole_run, tmp_path
     assert command(*COMMAND, f"--out={out}")[0] == 0
     assert_same_run(out, whole_run)
     assert not list(out.glob(".*"))  # nothing temporary
+
+
+def test_in_bfloat16_no_update_of_T_meets_old_weights(eights):
+    """Autocast keeps what it has rounded, and T is stepped several times while it does."""
+    config = resolve("default", {"image_size": 8, "channels": 1, "turn_images": 16})
+
+    def trained(*, keeps):
+        training = Training(
+            config, eights[:64, ..., None], eights[:2, ..., None], seed=0, precision="bf16-mixed"
+        )
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=keeps):
+            training.update_turns(training.next_batch())
+        return training.evidence.T.state_dict()
+
+    plain = trained(keeps=False)
+    assert [
+        name for name, w in trained(keeps=True).items() if not torch.equal(w, plain[name])
+    ] == []
 
 
 def test_few_images_come_several_times_an_epoch_and_equally_often():

@@ -39,7 +39,7 @@ def images_needed(fpr: float) -> int:
 
 def check_fpr(fpr: float) -> None:
     """Refuse a false-alarm rate outside (0, 1), or too small for any number of images."""
-    if not (isinstance(fpr, (int, float)) and SMALLEST_FPR <= fpr < 1):
+    if not (isinstance(fpr, (int, float, np.floating)) and SMALLEST_FPR <= fpr < 1):
         raise UsageError(f"fpr = {fpr!r} must be a false-alarm rate between 0 and 1, such as 0.01")
 
 
@@ -86,6 +86,22 @@ def _reachable(n_calibration: int) -> str:
     smallest = 1 / (n_calibration + 1)
     unit = 10.0 ** (math.floor(math.log10(smallest)) - 1)
     return f"; {math.ceil(smallest / unit) * unit:.2g} is in reach"
+
+
+def above_rounding(scores: NDArray[np.float64], *, sums: bool) -> NDArray[np.float64]:
+    """Raise calibration scores by a little more than rounding makes of an image's score.
+
+    Which depends on how many images are scored at once. Without it a copy of a calibration image
+    could be called novel alone and normal among others; p-values can only rise by it.
+
+    Parameters
+    ----------
+    scores
+        Of calibration images.
+    sums
+        Whether they are sums of deviations, near 0, rather than positive and each of its own size.
+    """
+    return scores + (1e-4 if sums else 1e-5 * np.abs(scores))
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,18 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from . import evidence, model_folder, scoring
-from .calibration import Calibration, Split, check_fpr, split_counts
+from .calibration import Calibration, Split, above_rounding, check_fpr, split_counts
 from .config import Config, check_settings, resolve, settle
-from .data import ImageRule, Images, Source, infer_rule, open_source, read, read_batches
+from .data import (
+    ImageRule,
+    Images,
+    Source,
+    UnreadableImage,
+    infer_rule,
+    open_source,
+    read,
+    read_batches,
+)
 from .errors import OcganError, UsageError
 from .images import to_pixels
 from .networks import Networks
@@ -59,7 +68,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ``"auto"`` (CUDA where it is, else the CPU; float32), or a device and precision of
         Lightning Fabric.
     skip_unreadable
-        Leave out files that cannot be read, and list them in `skipped_`, instead of raising.
+        In `fit` and `score_batches`, leave out files that cannot be read and list them, in
+        `skipped_` and with the images, instead of raising. Methods that give a row for each image
+        always raise.
 
     Attributes
     ----------
@@ -125,13 +136,18 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def iter_fit(
-        self, X: ImageSource, *, checkpoint: Path | None = None, checkpoint_seconds: float = 30.0
+        self,
+        X: ImageSource,
+        *,
+        checkpoint: str | Path | None = None,
+        checkpoint_seconds: float = 30.0,
     ) -> Generator[Progress, None, None]:
         """Do what `fit` does, yielding a `Progress` before the first and after every iteration.
 
         With `checkpoint`, a file, training goes on from there if it exists, and is saved there
         every `checkpoint_seconds` and when the generator is closed.
         """
+        checkpoint = None if checkpoint is None else Path(checkpoint)
         prepared, training = self._begin(X, checkpoint)
         yield training.progress()
         if checkpoint is None:
@@ -200,7 +216,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.evidence_ = training.evidence
         held_out = prepared.validation
         evidence.gather(self.evidence_, self.networks_, prepared.train, held_out, self.config_)
-        self._calibrate(Calibration.of(self._scores(prepared.calibration)))
+        scores = self._scores(prepared.calibration)
+        several = len(self.config_.scores) > 1
+        self._calibrate(Calibration.of(above_rounding(scores, sums=several)))
 
     def _scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         return evidence.novelty_scores(self.evidence_, self.networks_, pixels, self.config_)
@@ -217,11 +235,14 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         The preset paper's is the reconstruction error, in [0, 4]; `pyocgan.novelty` has others.
         """
-        return np.concatenate([scores for _, scores in self.score_batches(X)])
+        return np.concatenate([self._scores(images.pixels) for images in self._read(X)])
 
     def score_batches(self, X: ImageSource) -> Iterator[tuple[Images, NDArray[np.float64]]]:
-        """Yield images and their novelty scores, a bounded number at a time, in order."""
-        for images in self._read(X):
+        """Yield images and their novelty scores, a bounded number at a time, in order.
+
+        With `skip_unreadable`, files that cannot be read are in the images' `skipped`.
+        """
+        for images in self._read(X, skip_unreadable=self.skip_unreadable):
             yield images, self._scores(images.pixels)
 
     def score_parts(self, X: ImageSource) -> dict[str, NDArray[np.float64]]:
@@ -295,7 +316,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def decode(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return De(s) for points s of the latent cube, (n, d) in (-1, 1): uint8 (n, H, W, K)."""
         check_is_fitted(self)
-        return to_pixels(scoring.decode(self.networks_, s))
+        parts = np.split(s, range(READ_AT_ONCE, len(s), READ_AT_ONCE))
+        return np.concatenate([to_pixels(scoring.decode(self.networks_, part)) for part in parts])
 
     # ---- keeping -------------------------------------------------------------------------------
 
@@ -384,11 +406,20 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.calibration_
 
-    def _read(self, X: ImageSource) -> Iterator[Images]:
+    def _read(self, X: ImageSource, *, skip_unreadable: bool = False) -> Iterator[Images]:
+        """Read images; unless asked to, skip none, so that rows stay those of `X`."""
         check_is_fitted(self)
-        yield from read_batches(
-            as_source(X), self.rule_, READ_AT_ONCE, skip_unreadable=self.skip_unreadable
-        )
+        source = as_source(X)
+        try:
+            yield from read_batches(
+                source, self.rule_, READ_AT_ONCE, skip_unreadable=skip_unreadable
+            )
+        except UnreadableImage as error:
+            if not self.skip_unreadable:
+                raise
+            bare = error.__cause__ if isinstance(error.__cause__, UnreadableImage) else error
+            reason = f"{bare.reason}; score_batches skips such files, and says which"
+            raise UnreadableImage(error.name, reason) from None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "calibration_")

@@ -76,5 +76,5 @@ def decode(nets: Networks, s: NDArray[np.float32]) -> Tensor:
     """Return De(s), (n, K, H, W) in (-1, 1), for points s of the latent cube, (n, d)."""
     device = next(nets.parameters()).device
     nets.eval()
-    decoded: Tensor = nets.De(torch.from_numpy(np.ascontiguousarray(s)).to(device))
+    decoded: Tensor = nets.De(torch.from_numpy(np.ascontiguousarray(s, np.float32)).to(device))
     return decoded

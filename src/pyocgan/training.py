@@ -180,6 +180,7 @@ class Training:
         metadata = {
             "format": str(CHECKPOINT_FORMAT),
             "identity": identity,
+            "device": self.device.type,
             "state": json.dumps(asdict(self._state)),
         }
         # In memory first: safetensors' own writer has an error of its own for a full disk.
@@ -193,13 +194,19 @@ class Training:
         ModelError
             When the file is damaged or written by another version.
         UsageError
-            When it belongs to other images or other settings.
+            When it belongs to other images or other settings, or was made on another device.
         """
         tensors, metadata = _read_checkpoint(path)
         if metadata.get("identity") != identity:
             raise UsageError(
                 f"the checkpoint {str(path)!r} belongs to other images or settings: "
                 "train into another folder, or start over with --restart"
+            )
+        device = metadata.get("device", self.device.type)
+        if device != self.device.type:  # whose random numbers are others
+            raise UsageError(
+                f"the checkpoint {str(path)!r} was made on {device} and cannot go on on "
+                f"{self.device.type}: train with --device {device}, or start over with --restart"
             )
         try:
             self._restore(tensors, metadata)
@@ -337,7 +344,7 @@ def add_losses(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
 
 
 def saving(steps: Iterator[T], save: Callable[[], None], every_seconds: float) -> Iterator[T]:
-    """Yield `steps`, and save now and then, and when the caller closes the generator."""
+    """Yield `steps`; save now and then, at the end, and when the caller closes the generator."""
     saved = time.monotonic()
     try:
         for step in steps:
@@ -348,6 +355,7 @@ def saving(steps: Iterator[T], save: Callable[[], None], every_seconds: float) -
     except GeneratorExit:
         save()
         raise
+    save()  # what comes after training may be interrupted, too
 
 
 def settle_device(device: str) -> str:

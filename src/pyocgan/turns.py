@@ -123,6 +123,7 @@ def update(
     loss = l_turns(T, moved(x, generator, mirror=mirror)).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+    torch.clear_autocast_cache()  # in bfloat16 the next images would meet the weights as they were
     return loss.detach()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from . import terminal
 
@@ -13,7 +14,7 @@ from . import terminal
 def demo(
     *,
     out: Annotated[Path, Parameter(alias="-o")] = Path("demo"),
-    seed: int = 0,
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
 ) -> None:
     """Show why OCGAN: train it and an auto-encoder on the digit 8 alone.

@@ -97,7 +97,7 @@ def _size_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
 
 def _mode_notes(rule: ImageRule, modes: set[str]) -> Iterator[str]:
     if any(mode.startswith("I") for mode in modes):
-        yield "16-bit images reduced to 8 bits"
+        yield "16-bit images reduced to 8 bits: 0 to 65535 becomes 0 to 255"
     if modes & _ALPHA_MODES:
         yield "transparent images laid on white"
     colours = {_is_colour(mode) for mode in modes}
