@@ -358,16 +358,16 @@ def test_the_sentence_follows_the_numbers(tmp_path):
     found, text = compared(tmp_path, 0.97001, 0.97)
     assert found.ahead == "level"
     assert text.startswith("OCGAN and the best method without training are level.")
-    assert "chosen" not in text, "one of each"
+    assert "stands for" not in text, "one of each"
 
 
-def test_it_is_said_of_what_the_best_was_chosen(tmp_path):
+def test_it_is_said_of_how_many_the_best_is_one(tmp_path):
     for name, auroc in {"default": 0.99, "knn": 0.97, "pca": 0.96, "kde": 0.9}.items():
         set_auroc(write_method(tmp_path, name), auroc)
     table = only_table(tmp_path)
     said = sentences(table, verdict(table))
-    assert "The knn is the best of 3, chosen on these test images. " in said
-    assert said.count("chosen") == 1, "there is one OCGAN"
+    assert "The knn stands for 3 methods without training, as the highest of them on these" in said
+    assert said.count("stands for") == 1, "there is one OCGAN"
 
 
 def test_the_sentence_says_whether_intervals_overlap(tmp_path):

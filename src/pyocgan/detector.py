@@ -49,7 +49,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     Wherever images are asked for (`X`): a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a
     folder, zip or list file; the name of a data set; or a list of paths. Files of any size are
-    resized as `rule_` says.
+    resized as `rule_` says. Of a source that is divided into train and test both parts are taken:
+    ``fit(open_source(folder, split="train").of_class(name))`` learns as ``ocgan train`` does.
 
     Parameters
     ----------
@@ -60,13 +61,13 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ``{"epochs": 20, "stage": "ae"}``.
     fpr
         False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
-        called novel. Needs 1/fpr − 1 held-out images.
+        called novel, on average over the held-out images, of which it needs 1/fpr − 1.
     random_state
         Seed of weights, noise, order and the choice of held-out images. The same seed gives the
         same numbers on the same kind of CPU.
     device, precision
-        ``"auto"`` (CUDA where it is, else the CPU; float32), or a device and precision of
-        Lightning Fabric.
+        ``"auto"`` (CUDA where it is, else the CPU; float32), or ``"cpu"``, ``"cuda"``, ``"mps"``
+        and ``"32-true"``, ``"bf16-mixed"``.
     skip_unreadable
         In `fit` and `score_batches`, leave out files that cannot be read and list them, in
         `skipped_` and with the images, instead of raising. Methods that give a row for each image
@@ -260,7 +261,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def p_values(self, X: ImageSource) -> NDArray[np.float64]:
         """Return conformal p-values: (N,) in (0, 1]; small = novel.
 
-        At most a share α of normal images has a p-value of α or less.
+        A normal image has one of α or less with a probability of at most α, on average over the
+        held-out images.
         """
         return self.calibrated().p_values(self.novelty_scores(X))
 

@@ -23,8 +23,8 @@ def mine(s: Tensor, De: nn.Module, C: nn.Module, *, steps: int, step_size: float
     several ports print 1 and descend, which mines points that C already takes for in-class.
 
     Steps go down the gradient with a fixed length. C soon tells the two kinds apart, so that the
-    gradient itself is nearly nothing: five plain steps moved s by 0.1 where two points of the cube
-    are 3 apart (d = 16).
+    gradient itself is nearly nothing: five plain steps moved s by 0.1 to 0.2 where two points of
+    the cube are 3.3 apart (d = 16).
 
     Parameters
     ----------

@@ -89,10 +89,13 @@ def _comparison(table: Table, found: Verdict) -> list[str]:
     said = [text]
     if found.is_within_seeds:
         said.append(f"From seed to seed the means deviate by up to {found.spread:.4f}.")
-    rivals = (ours, len(table.ours)), (free, len(table.of_kind("baseline")))
+    rivals = (
+        (ours, len(table.ours), "whole OCGANs"),
+        (free, len(table.of_kind("baseline")), "methods without training"),
+    )
     return said + [
-        f"{row.title} is the best of {number}, chosen on these test images."
-        for row, number in rivals
+        f"{row.title} stands for {number} {kind}, as the highest of them on these test images."
+        for row, number, kind in rivals
         if number > 1
     ]
 
