@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -303,7 +306,57 @@ def test_devices_and_folders_are_never_replaced_by_a_file(command, model, pictur
     assert (tmp_path / "real.csv").is_file()
 
 
-def test_a_reader_that_leaves_early_is_no_error(model, pictures):
+def test_out_may_be_standard_output_and_never_the_list_of_paths(model, pictures, tmp_path):
+    paths = tmp_path / "list.txt"
+    paths.write_text(f"{pictures / '8' / '00.png'}\n")
+    before = paths.read_text()
+    with paths.open() as stdin:
+        done = ocgan("predict", model, "-", "-o", "-", stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(done.stdout)) == 1
+    assert paths.read_text() == before
+
+
+def test_rows_stand_in_the_order_of_the_images(command, model, pictures, tmp_path):
+    good = [str(pictures / "8" / f"{i:02}.png") for i in range(3)]
+    given = [good[0], str(tmp_path / "no.png"), good[1], str(tmp_path / "none.png"), good[2]]
+    code, out, errors = command("predict", model, *given, "--skip-unreadable")
+    assert code == 0
+    assert [row["path"] for row in rows_of(out)] == given
+    scores = {row["path"]: row["score"] for row in rows_of(command("predict", model, *good)[1])}
+    assert all(row["score"] == scores.get(row["path"], "") for row in rows_of(out))
+    assert errors[-1].endswith("2 unreadable")
+
+
+def test_paths_of_a_list_can_be_passed_on_even_if_its_first_file_is_gone(
+    command, model, pictures, tmp_path, monkeypatch
+):
+    (tmp_path / "list.txt").write_text(f"gone.png\n{pictures / '8' / '00.png'}\nhere.png\n")
+    shutil.copy(pictures / "8" / "01.png", tmp_path / "here.png")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    _, out, _ = command("predict", model, "../list.txt", "--skip-unreadable")
+    paths = [row["path"] for row in rows_of(out)]
+    assert paths == ["../gone.png", str(pictures / "8" / "00.png"), "../here.png"]
+
+
+def test_a_full_disk_is_one_line(model, pictures):
+    with Path("/dev/full").open("w") as full:
+        done = ocgan("predict", model, pictures, capture_output=False, stdout=full, stderr=PIPE)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ocgan: No space left on device"
+
+
+def test_names_of_classes_are_shown_as_they_are(command, digits, tmp_path):
+    for name in ("widget [new]", "[x]", "a:smile:", "[/b]"):
+        (tmp_path / name.replace("/", "_")).mkdir()
+        Image.fromarray(digits[0][0]).save(tmp_path / name.replace("/", "_") / "0.png")
+    _, out, _ = command("data", "describe", tmp_path)
+    lines = [line.split("  ")[0] for line in out.splitlines()]
+    assert {"widget [new]", "[x]", "a:smile:", "[_b]"} <= {*lines}
+
+
+def test_a_reader_that_leaves_early_is_told_by_the_exit_code_alone(model, pictures):
     line = f"{sys.executable} -m pyocgan predict {model} digits | head -n 1"
     shell = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, timeout=60
@@ -312,7 +365,7 @@ def test_a_reader_that_leaves_early_is_no_error(model, pictures):
     assert "Traceback" not in shell.stderr
     assert "Broken" not in shell.stderr
     assert "Exception" not in shell.stderr
-    assert shell.returncode == 0
+    assert shell.returncode == 141
 
 
 def test_training_goes_on_when_nobody_reads_its_messages(tmp_path):
@@ -333,12 +386,27 @@ def test_file_names_in_any_encoding_and_locale(model, pictures, tmp_path):
     (tmp_path / name.decode("utf-8", "surrogateescape")).write_bytes(
         (pictures / "8" / "00.png").read_bytes()
     )
-    for locale, flags in (("C.UTF-8", ["--json"]), ("POSIX", [])):
+    table = tmp_path / "table.csv"
+    for locale, flags in (
+        ("C.UTF-8", ["--json"]),
+        ("POSIX", []),
+        ("C.UTF-8", ["--out", table]),
+    ):
         environment = {"LC_ALL": locale, "PATH": ""}
         done = ocgan("predict", model, tmp_path, *flags, text=False, env=environment)
         assert done.returncode == 0, done.stderr
-        assert b"normal" in done.stdout or b"novel" in done.stdout
-        assert name in done.stdout
+        written = table.read_bytes() if table in flags else done.stdout
+        assert b"normal" in written or b"novel" in written
+        if "--json" in flags:  # which is no JSON unless it is UTF-8
+            assert os.fsencode(json.loads(written.decode())["path"]).endswith(name)
+        else:
+            assert name in written
+    (tmp_path / "list").write_bytes(os.fsencode(tmp_path) + b"/" + name + b"\n")
+    with (tmp_path / "list").open("rb") as stdin:
+        strict = {"PATH": "", "PYTHONIOENCODING": "utf-8:strict"}
+        done = ocgan("predict", model, "-", text=False, env=strict, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout
 
 
 # ---- evaluate ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Formats, modes, orientation, and every kind of file that cannot be read."""
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -130,6 +131,44 @@ def test_exif_orientation_gives_the_upright_image(format, orientation):
     decoded = np.asarray(decode(file).convert("L"))
     assert decoded.shape == (12, 16)
     assert np.abs(decoded.astype(int) - upright).max() < 40
+
+
+@pytest.mark.parametrize("odd", [0x0100, 0x011A, 0x0213])  # numbers, written as text
+def test_an_odd_entry_of_exif_spoils_no_photograph(odd):
+    entries = [struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHI4s", odd, 2, 2, b"x")]
+    ordered = sorted(entries, key=lambda entry: struct.unpack("<H", entry[:2]))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + b"".join(ordered) + bytes(4)
+    file = saved(Image.fromarray(pixels(16, 12)), "JPEG", exif=exif, quality=95)
+    assert read_header(file).size == (12, 16)
+    file.seek(0)
+    assert decode(file).size == (16, 12)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_exif_that_is_none_is_passed_over(format):
+    file = saved(Image.fromarray(pixels()), format, exif=b"Exif\x00\x00no such thing")
+    assert read_header(file).size == (12, 16)
+    file.seek(0)
+    assert decode(file).size == (16, 12)
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(8, np.uint8), (16, np.uint16)])
+def test_a_negative_tiff_is_read_as_it_looks(bits, dtype):
+    values = np.full((12, 16), 40, np.uint8).astype(dtype) * (1 if bits == 8 else 257)
+    content = saved(Image.fromarray(values), "TIFF").getvalue()
+    black_is_zero = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+    assert content.count(black_is_zero) == 1
+    negative = content.replace(black_is_zero, struct.pack("<HHIHH", 262, 3, 1, 0, 0))
+    assert (GREY.apply(decode(io.BytesIO(negative))) == 255 - 40).all()
+
+
+def test_one_transparent_grey_of_16_bits_is_laid_on_white():
+    values = np.full((12, 16), 40_000, np.uint16)
+    values[:4] = 300
+    buffer = saved(Image.fromarray(values), "PNG", transparency=300)
+    found = GREY.apply(decode(buffer))[..., 0]
+    assert (found[:4] == 255).all()
+    assert (found[4:] == round(40_000 / 257)).all()
 
 
 def test_16_bit_images_are_turned_too():

@@ -272,6 +272,16 @@ def test_idx_folder_has_parts(tmp_path):
     assert source.names[20] == "test/0"
 
 
+def test_idx_folder_with_dots_in_its_names(tmp_path):
+    images, _ = write_idx(tmp_path, "train")
+    labels = open_source(tmp_path).labels.tolist()
+    for path in tmp_path.glob("*-idx*"):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    source = open_source(tmp_path)
+    np.testing.assert_array_equal(read(source, SMALL).pixels[..., 0], images)
+    assert source.labels.tolist() == labels
+
+
 def test_idx_folder_lacks_a_part(tmp_path):
     write_idx(tmp_path, "train")
     with pytest.raises(InputError, match=r"holds no t10k-images-idx3-ubyte\[\.gz\]"):
@@ -386,6 +396,24 @@ def test_unknown_file_kind(tmp_path):
     (tmp_path / "a.mp4").write_text("")
     with pytest.raises(InputError, match=r"a\.mp4 is of an unknown kind"):
         open_source(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-this-name/x.png", "a/" * 3000])
+def test_what_the_system_refuses_is_named(path):
+    with pytest.raises(InputError, match="cannot be opened: "):
+        open_source(path)
+
+
+def test_a_list_with_an_open_quotation_mark(tmp_path):
+    path = write_list(tmp_path / "list.csv", 'a.png\n"b.png\n' + "c.png\n" * 30_000)
+    with pytest.raises(InputError, match=r"list list\.csv, line \d+: field larger"):
+        open_source(path)
+
+
+def test_a_name_with_a_zero_byte_is_unreadable():
+    source = open_source(["a\0b.png"])
+    with pytest.raises(UnreadableImage, match="cannot be opened"):
+        source.header(0)
 
 
 def test_unknown_path_suggests_data_sets():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_fixtures import pixels, write_image, write_tree, zip_tree
-from pyocgan.data import ImageRule, UnreadableImage, open_source, read
+from pyocgan.data import ImageRule, UnreadableImage, open_source, read, stores
 from pyocgan.errors import InputError, UsageError
 
 RULE = ImageRule((12, 16), 3)
@@ -145,6 +145,28 @@ def test_empty_zip(tmp_path):
         pass
     with pytest.raises(InputError, match="holds no images"):
         open_source(tmp_path / "x.zip")
+
+
+def test_large_members_of_a_zip_are_refused_and_not_unpacked(tmp_path, monkeypatch):
+    archive = zip_tree(write_tree(tmp_path / "a", ["0.png", "1.png"]), tmp_path / "x.zip")
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("2.png", bytes(5_000_000))
+    monkeypatch.setattr(stores, "LIMIT_BYTES", 4_000_000)
+    source = open_source(archive)
+    unpacked = []
+    real = zipfile.ZipExtFile.read
+
+    def read_less(file, n=-1):
+        unpacked.append(len(content := real(file, n)))
+        return content
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", read_less)
+    with pytest.raises(UnreadableImage, match="is not a PNG"):
+        source.header(2)
+    with pytest.raises(UnreadableImage, match="is 5 MB large, over the limit"):
+        source.image(2)
+    assert sum(unpacked) < 100_000
+    assert source.header(1) == source.header(0)
 
 
 def test_not_a_zip(tmp_path):

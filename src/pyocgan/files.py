@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -47,6 +47,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OcganError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a UTF-8 text file to write into; names of files pass as they are, even if no text."""
+    return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

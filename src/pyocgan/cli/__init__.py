@@ -26,8 +26,9 @@ from .train import train
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input; 4 novelty found with
---fail-on-novel; 130 interrupted (the same command goes on).
+--fail-on-novel; 130 interrupted (the same command goes on); 141 nobody read all of the output.
 """
+PIPE_CLOSED = 141  # 128 and the number of SIGPIPE, as a shell says it
 
 
 def _shown_default(value: object) -> object:
@@ -52,8 +53,9 @@ app.command(benchmark_app)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code; errors become one line on standard error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # paths pass unchanged, whatever the locale
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    for stream in (sys.stdin, sys.stdout):  # paths pass unchanged, whatever the locale
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -71,7 +73,11 @@ def run(argv: Sequence[str]) -> int:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # as in `ocgan predict … | head`
         sys.stdout = None
-        return 0
+        return PIPE_CLOSED
+    except OSError as error:  # as of a full disk
+        sys.stdout = None
+        where = "" if error.filename is None else f"{error.filename!r}: "
+        return _fail(f"{where}{error.strerror or error}", OcganError.exit_code)
     return code if isinstance(code, int) else 0
 
 

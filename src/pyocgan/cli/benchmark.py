@@ -307,8 +307,8 @@ class _Table(_Silent):
         for name in ("data set", "protocol", "method", "cells"):
             table.add_column(name, justify="right" if name == "cells" else "left")
         for (dataset, protocol, method), (done, total) in self.groups.items():
-            mark = "[green]" if done == total else ""
-            table.add_row(dataset, str(protocol), method, f"{mark}{done}/{total}")
+            count = Text(f"{done}/{total}", style="green" if done == total else "")
+            table.add_row(Text(dataset), str(protocol), Text(method), count)
         state = f"{self.last}  {self.left} left" if self.done else "starting"
         return Panels(table, Text(state, style="dim"))
 

@@ -204,13 +204,13 @@ def _baseline_scores(train: Images, test: Images) -> dict[str, NDArray[np.float6
 
 
 def _write_scores(path: Path, tested: _Tested) -> None:
-    from ..files import replacing
+    from ..files import open_text, replacing
 
     images = tested.images
     assert images.labels is not None
     is_novel = tested.is_novel.astype(int)
     columns = zip(images.names, images.labels, is_novel, *tested.by_method.values(), strict=True)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, open_text(temporary) as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["path", "label", "is_novel", *tested.by_method])
         rows.writerows(columns)

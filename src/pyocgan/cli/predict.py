@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -44,12 +45,12 @@ def predict(
     model
         A folder that `ocgan train` made.
     images
-        Images, or one folder, zip, list or array file, or the name of a data set; - reads paths
-        from standard input, one a line.
+        Images, or one folder, zip, list or array file, or the name of a data set, of which the
+        test part is scored where it has one; - reads paths from standard input, one a line.
     fpr
         False-alarm rate of the verdict (default: the model's).
     out
-        Write there instead of on standard output, whole or not at all.
+        Write there, whole or not at all, instead of on standard output (-).
     as_json
         Print JSON, one object a line, instead of CSV.
     fail_on_novel
@@ -70,23 +71,28 @@ def predict(
     counts = {"normal": 0, "novel": 0, "unreadable": 0}
     source = _open(images, data_root)
     terminal.note(f"scoring {source.description}")
-    with _writer(out, as_json=as_json) as write:
+    names = iter(source.names)
+    with _writer(None if out == Path(STDIN) else out, as_json=as_json) as write:
         for batch, scores in detector.score_batches(source):
-            p_values = calibration.p_values(scores)
-            for name, score, p_value in zip(batch.names, scores, p_values, strict=True):
-                verdict = "novel" if score > threshold else "normal"
+            scored = zip(scores, calibration.p_values(scores), strict=True)
+            reasons = dict(batch.skipped)
+            for name in islice(names, len(batch) + len(batch.skipped)):  # in order
+                if name in reasons:
+                    verdict = "unreadable"
+                    terminal.note(f"left out: {name} ({reasons[name]})")
+                    write((name, None, None, verdict))
+                else:
+                    score, p_value = next(scored)
+                    verdict = "novel" if score > threshold else "normal"
+                    write((name, float(score), float(p_value), verdict))
                 counts[verdict] += 1
-                write((name, float(score), float(p_value), verdict))
-            for name, reason in batch.skipped:
-                counts["unreadable"] += 1
-                terminal.note(f"left out: {name} ({reason})")
-                write((name, None, None, "unreadable"))
     terminal.note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return NOVELTY_FOUND if fail_on_novel and counts["novel"] else 0
 
 
 def _open(images: list[str], data_root: Path | None) -> Source:
     from ..data import open_source
+    from ..data.stores import Files
 
     if images == [STDIN]:
         images = [line.rstrip("\n") for line in sys.stdin if line.strip()]
@@ -102,33 +108,36 @@ def _open(images: list[str], data_root: Path | None) -> Source:
         return open_source(images)
     # A data set's test part, where it has one: its training part is what models learn from.
     source = open_source(images[0], split="test", data_root=data_root)
-    return _with_paths(source, Path(images[0]))
-
-
-def _with_paths(source: Source, given: Path) -> Source:
-    """Name images that are files by paths that can be passed on, not by their place in a folder."""
-    folder = given if given.is_dir() else given.parent
-    paths = tuple(str(folder / name) for name in source.names)
-    return replace(source, names=paths) if Path(paths[0]).is_file() else source
+    if isinstance(source.store, Files):  # paths that can be passed on, not places in a folder
+        return replace(source, names=tuple(str(source.store.paths[row]) for row in source.rows))
+    return source
 
 
 @contextmanager
 def _writer(out: Path | None, *, as_json: bool) -> Iterator[Callable[[tuple[Any, ...]], None]]:
     """Give a function that writes one row."""
-    from ..files import replacing
+    from ..files import open_text, replacing
 
     if out is None:
         yield _row_writer(sys.stdout, as_json=as_json)
         return
-    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(out) as temporary, open_text(temporary) as file:
         yield _row_writer(file, as_json=as_json)
+
+
+def _json(content: dict[str, Any]) -> str:
+    """Write JSON; a file's name that is no text is escaped, and comes back as Python reads it."""
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(content)
+    return text
 
 
 def _row_writer(file: IO[str], *, as_json: bool) -> Callable[[tuple[Any, ...]], None]:
     if as_json:
-        return lambda row: print(
-            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False), file=file
-        )
+        return lambda row: print(_json(dict(zip(COLUMNS, row, strict=True))), file=file)
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(COLUMNS)
     return lambda row: rows.writerow(

@@ -120,7 +120,8 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     for row in rows:
         result.add_row(*row)
     # Without a terminal rich would wrap at 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(width=width, highlight=False, markup=False, emoji=False)  # names as they are
     with console.capture() as capture:
         console.print(result)
     print(*(line.rstrip() for line in capture.get().splitlines()), sep="\n")

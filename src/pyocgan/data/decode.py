@@ -17,7 +17,6 @@ from PIL import (
     BmpImagePlugin,
     Image,
     ImageFile,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -38,7 +37,17 @@ _PLUGINS: dict[bytes, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     b"RIFF": WebPImagePlugin.WebPImageFile,
 }
 _ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SIDEWAYS = (5, 6, 7, 8)
+_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0  # of TIFF
 
 
 class UnreadableImage(InputError):  # noqa: N818
@@ -100,7 +109,7 @@ def read_header(file: BinaryIO) -> Header:
         image = _opened(file)
         width, height = image.size
         # Pillow would decode a whole PNG to look for EXIF that is not there; TIFF comes upright.
-        turned = "exif" in image.info and image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS
+        turned = "exif" in image.info and _orientation(image) in _SIDEWAYS
         return Header((width, height) if turned else (height, width), image.mode)
 
 
@@ -125,13 +134,16 @@ def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         image.load()
-        return ImageOps.exif_transpose(image)
+        method = _UPRIGHT.get(_orientation(image))
+        upright = image if method is None else image.transpose(method)
+        return _inverted(upright) if _is_negative(image) else upright
 
 
 def as_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     """Convert an image of any mode to 8-bit grey (ITU-R 601 luma) or RGB.
 
-    16 bits become 8 by dividing by 257 (65535 → 255); transparency is laid on white.
+    16 bits become 8 by dividing by 257 (65535 → 255); transparency is laid on white, a single
+    transparent grey too.
 
     Raises
     ------
@@ -148,6 +160,28 @@ def as_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
         return image if image.mode == mode else image.convert(mode)
     except ValueError:
         raise unreadable(f"has pixels of the kind {image.mode}: save it as RGB or grey") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation, 1 to 8: 1 is upright, or not to be found out.
+
+    `ImageOps.exif_transpose` writes all of the EXIF anew, and so refuses sound photographs with
+    one odd entry among the others.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Say whether 0 is white, which Pillow sees to for 8 bits alone."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
+
+
+def _inverted(image: Image.Image) -> Image.Image:
+    return Image.fromarray(65535 - np.asarray(image).astype(np.uint16))
 
 
 def _opened(file: BinaryIO) -> ImageFile.ImageFile:
@@ -194,6 +228,9 @@ def _reduced_to_8_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise unreadable("holds integers outside 0..65535: save it with 8 or 16 bits a channel")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        values[values == transparent] = 65535
     rounded = (values + 128) // 257
     return Image.fromarray(rounded.astype(np.uint8))
 

@@ -144,7 +144,8 @@ def _labels_beside(path: Path, count: int) -> NDArray[np.uint8] | None:
 
 
 def _part_file(folder: Path, part: str) -> Path | None:
-    return _plain_or_zipped(folder / f"{_PREFIXES[part]}-images-idx3-ubyte")
+    names = (f"{_PREFIXES[part]}-images{mark}idx3-ubyte" for mark in "-.")
+    return next(filter(None, (_plain_or_zipped(folder / name) for name in names)), None)
 
 
 def _require_part(folder: Path, part: str) -> Path:

@@ -78,8 +78,16 @@ def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
     return make_source(Files(files), [str(path) for path in files], None, "list of")
 
 
+def _fields(lines: Iterable[str], where: str, delimiter: str) -> Iterator[list[str]]:
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        yield from reader
+    except csv.Error as error:  # as of a quotation mark that nothing closes
+        raise InputError(f"{where}, line {reader.line_num}: {error}") from None
+
+
 def _rows(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[str, str]]:
-    for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1):
+    for number, row in enumerate(_fields(lines, where, delimiter), start=1):
         fields = [field.strip() for field in row]
         if not any(fields) or fields[0].startswith("#"):
             continue

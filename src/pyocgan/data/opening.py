@@ -81,6 +81,14 @@ def open_source(
 
 
 def _open_path_or_name(given: PathText, split: str, data_root: PathText | None) -> Source:
+    try:
+        return _open_found(given, split, data_root)
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, ~nobody
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(given)!r} cannot be opened: {reason}") from None
+
+
+def _open_found(given: PathText, split: str, data_root: PathText | None) -> Source:
     path = Path(given).expanduser()
     data_set = find_named(str(given))
     if path.is_dir():

@@ -10,18 +10,21 @@ import os
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .decode import Header, decode, read_header, unreadable
+from .decode import LIMIT_MEGAPIXELS, Header, decode, read_header, unreadable
 from .rule import picture
+
+LIMIT_BYTES = 8_000_000 * LIMIT_MEGAPIXELS  # of a file: four channels of 16 bits, not compressed
 
 
 class Store(Protocol):
@@ -64,8 +67,8 @@ class Files(Encoded):
             return self.paths[index].open("rb")
         except FileNotFoundError:
             raise unreadable("does not exist") from None
-        except OSError as error:
-            raise unreadable(f"cannot be opened ({error.strerror})") from None
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            raise unreadable(f"cannot be opened ({_said(error)})") from None
 
 
 class ZipMembers(Encoded):
@@ -76,14 +79,19 @@ class ZipMembers(Encoded):
         self.members = tuple(members)
         self._opened: tuple[int, zipfile.ZipFile] | None = None
 
+    def header(self, index: int) -> Header:
+        """Give size and mode of one image; no more of it is unpacked than that takes."""
+        with _unpacking(), self._archive().open(self.members[index]) as file:
+            return read_header(cast("BinaryIO", file))
+
     def open(self, index: int) -> BinaryIO:
         """Read the bytes of one member."""
-        try:
-            return BytesIO(self._archive().read(self.members[index]))
-        except (zipfile.BadZipFile, zlib.error, EOFError):
-            raise unreadable("is damaged inside the zip file") from None
-        except (RuntimeError, OSError) as error:  # encrypted, rare compression, taken away
-            raise unreadable(f"cannot be unpacked ({error})") from None
+        with _unpacking():
+            member = self._archive().getinfo(self.members[index])
+            if member.file_size > LIMIT_BYTES:
+                megabytes = member.file_size // 1_000_000
+                raise unreadable(f"is {megabytes:,} MB large, over the limit of 800")
+            return BytesIO(self._archive().read(member))
 
     def _archive(self) -> zipfile.ZipFile:
         # A forked process shares its parent's file position, so it opens the file again.
@@ -93,6 +101,21 @@ class ZipMembers(Encoded):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
+
+
+@contextmanager
+def _unpacking() -> Iterator[None]:
+    """Turn what goes wrong inside a zip file into a reason."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        raise unreadable("is damaged inside the zip file") from None
+    except (RuntimeError, OSError) as error:  # encrypted, rare compression, taken away
+        raise unreadable(f"cannot be unpacked ({error})") from None
+
+
+def _said(error: OSError | ValueError) -> str:
+    return str(getattr(error, "strerror", None) or error)
 
 
 class Pixels:
