@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from data_fixtures import write_tree
+from data_fixtures import write_idx, write_tree
 from pyocgan import methods
 from pyocgan.baselines import NearestNeighbours
 from pyocgan.benchmark import (
@@ -790,6 +791,27 @@ def test_folders_are_named_whole_and_never_as_a_named_data_set(tmp_path):
     names = [pool_name(str(tmp_path / name)) for name in ("photos.v1", "photos.v2", "mnist")]
     assert names == ["photos.v1", "photos.v2", "mnist-folder"]
     assert pool_name("Fashion-MNIST") == "fashion_mnist"
+
+
+def test_the_files_of_a_named_data_set_are_that_data_set(tmp_path, monkeypatch):
+    write_idx(tmp_path / "mnist", "train")
+    write_idx(tmp_path / "mnist", "t10k")
+    assert pool_name(str(tmp_path / "mnist")) == "mnist"
+    monkeypatch.chdir(tmp_path)  # where the name is a path, too
+    assert pool_name("mnist") == "mnist"
+
+
+def test_a_claim_that_cannot_be_read_is_not_taken_over(tmp_path, monkeypatch):
+    path = tmp_path / "cell.json"
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with claims.claimed(path):
+        monkeypatch.setattr(Path, "read_text", refuse)
+        monkeypatch.setattr(claims, "WRITING_SECONDS", 0.0)
+        with pytest.raises(PermissionError):
+            is_free(path)
 
 
 def test_two_data_sets_of_one_name_are_refused(tmp_path, capsys):

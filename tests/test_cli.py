@@ -550,7 +550,7 @@ def test_evaluate_says_that_training_images_have_changed(command, pictures, tmp_
     next(folder.glob("*.png")).unlink()
     code, _, errors = command("evaluate", model, pictures, "--class=8")
     assert code == 0
-    assert any(line.startswith("the training images have changed since") for line in errors)
+    assert "the other methods learn from other images than the model did" in errors
 
 
 # ---- info and data -------------------------------------------------------------------------------

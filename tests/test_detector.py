@@ -246,10 +246,13 @@ def test_rows_stay_those_of_the_images_whatever_is_skipped(detector, tmp_path, a
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
     paths[1].write_bytes(b"no image")
     detector = copy.copy(detector)
-    for skip, advice in ((False, "skip_unreadable=True"), (True, "image; score_batches skips")):
+    for skip in (False, True):
         detector.skip_unreadable = skip
-        with pytest.raises(InputError, match=rf"b\.png.*{advice}"):
+        with pytest.raises(InputError, match=r"b\.png.* image; score_batches skips such files"):
             getattr(detector, ask)(paths)
+    detector.skip_unreadable = False
+    with pytest.raises(InputError, match=r"b\.png.* image; --skip-unreadable"):
+        next(detector.score_batches(paths))
 
 
 @pytest.mark.parametrize(

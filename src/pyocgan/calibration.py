@@ -99,9 +99,9 @@ def above_rounding(scores: NDArray[np.float64], *, sums: bool) -> NDArray[np.flo
     scores
         Of calibration images.
     sums
-        Whether they are sums of deviations, near 0, rather than positive and each of its own size.
+        Whether they are sums of deviations, near 0, rather than positive.
     """
-    return scores + (1e-4 if sums else 1e-5 * np.abs(scores))
+    return scores + 1e-4 if sums else scores * (1 + 1e-5)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from . import evidence, model_folder, scoring
 from .calibration import Calibration, Split, above_rounding, check_fpr, split_counts
 from .config import Config, check_settings, resolve, settle
 from .data import (
+    SKIPPING,
     ImageRule,
     Images,
     Source,
@@ -146,7 +147,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Do what `fit` does, yielding a `Progress` before the first and after every iteration.
 
         With `checkpoint`, a file, training goes on from there if it exists, and is saved there
-        every `checkpoint_seconds` and when the generator is closed.
+        every `checkpoint_seconds`, when the generator is closed, and at the end: delete it when
+        the model is kept.
         """
         checkpoint = None if checkpoint is None else Path(checkpoint)
         prepared, training = self._begin(X, checkpoint)
@@ -243,7 +245,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         With `skip_unreadable`, files that cannot be read are in the images' `skipped`.
         """
-        for images in self._read(X, skip_unreadable=self.skip_unreadable):
+        for images in self._read(X, SKIPPING, skip_unreadable=self.skip_unreadable):
             yield images, self._scores(images.pixels)
 
     def score_parts(self, X: ImageSource) -> dict[str, NDArray[np.float64]]:
@@ -408,7 +410,13 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.calibration_
 
-    def _read(self, X: ImageSource, *, skip_unreadable: bool = False) -> Iterator[Images]:
+    def _read(
+        self,
+        X: ImageSource,
+        advice: str = "score_batches skips such files with skip_unreadable=True",
+        *,
+        skip_unreadable: bool = False,
+    ) -> Iterator[Images]:
         """Read images; unless asked to, skip none, so that rows stay those of `X`."""
         check_is_fitted(self)
         source = as_source(X)
@@ -417,11 +425,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 source, self.rule_, READ_AT_ONCE, skip_unreadable=skip_unreadable
             )
         except UnreadableImage as error:
-            if not self.skip_unreadable:
-                raise
-            bare = error.__cause__ if isinstance(error.__cause__, UnreadableImage) else error
-            reason = f"{bare.reason}; score_batches skips such files, and says which"
-            raise UnreadableImage(error.name, reason) from None
+            raise error.with_advice(advice) from None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "calibration_")

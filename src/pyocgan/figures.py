@@ -517,8 +517,8 @@ def _name_columns(ax: Axes, columns: Sequence[str]) -> None:
     if all(_font(LABEL_SIZE).getlength(name) / DENSITY < room for name in columns):
         ax.set_xticks(range(len(columns)), columns)
         return
-    most = LONGEST_LABEL // 2
-    short = [n if len(n) <= LONGEST_LABEL else f"{n[: most - 1]}…{n[-most:]}" for n in columns]
+    half = (LONGEST_LABEL - 1) // 2
+    short = [n if len(n) <= LONGEST_LABEL else f"{n[:half]}…{n[-half:]}" for n in columns]
     ax.set_xticks(range(len(columns)), short, rotation=50, ha="right", rotation_mode="anchor")
 
 

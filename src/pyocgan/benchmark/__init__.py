@@ -6,7 +6,7 @@ A cell is ``DIR/<data set>/protocol<1|2>/<method>/class-<name>-seed<n>.json`` an
 
 from .cells import Cell, Result, finished, provenance, read_scores, results_like
 from .grid import Outcome, busy, check_executor, held_afar, plan, run, unfinished
-from .images import Pool, Trial, open_pool
+from .images import Pool, Trial, open_pool, pool_name
 from .summary import summarise
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "held_afar",
     "open_pool",
     "plan",
+    "pool_name",
     "provenance",
     "read_scores",
     "results_like",

@@ -280,14 +280,15 @@ def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) ->
 def class_words(classes: tuple[str, ...]) -> dict[str, str]:
     """Return a word for each class that is good for file names, no two the same."""
     words = [re.sub(r"\W+", "-", name).strip("-") for name in classes]
-    folded = Counter(word.casefold() for word in words)
+    named = list(zip(classes, words, strict=True))
+    numbered = {name: f"{index}-{word}" for index, (name, word) in enumerate(named)}
+    count = Counter(word.casefold() for word in words)
     found = {
-        name: word if word and folded[word.casefold()] == 1 else f"{index}-{word}"
-        for index, (name, word) in enumerate(zip(classes, words, strict=True))
+        name: word if word and count[word.casefold()] == 1 else numbered[name]
+        for name, word in named
     }
-    if len({word.casefold() for word in found.values()}) < len(classes):  # as of 1-a, a and a-
-        return {name: f"{index}-{word}" for index, (name, word) in enumerate(found.items())}
-    return found
+    alone = len({word.casefold() for word in found.values()}) == len(classes)
+    return found if alone else numbered  # as of 1-a, a and a-
 
 
 def provenance() -> Result:

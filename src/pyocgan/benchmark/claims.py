@@ -128,7 +128,7 @@ def _read(claim: Path) -> _Holder | None:
             "time": str(holder["time"]),
             "started": holder["started"],
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

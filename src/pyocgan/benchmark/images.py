@@ -23,6 +23,7 @@ from ..data import (
     protocol_2,
     read,
 )
+from ..data.named import named_in_folder
 from ..errors import InputError, UsageError
 from ..tasks import TESTED_PART, Protocol
 
@@ -225,11 +226,14 @@ def _labels(images: Images) -> NDArray[np.str_]:
 def pool_name(source: str) -> str:
     """Name a data set as its results are filed: a named one, or a folder or file of the user's.
 
-    A folder that is called as a named data set is none: the paper's numbers are not about it.
+    The paper's numbers are not about a folder that is only called as a named data set.
     """
     name = source.lower().replace("-", "_")
     path = Path(source).expanduser()
     if name in NAMED and not path.exists():
         return name
+    named = named_in_folder(path) if path.is_dir() else None
+    if named is not None:
+        return named.name
     own = path.resolve().name if path.is_dir() else path.resolve().stem
     return f"{own}-folder" if own in NAMED else own

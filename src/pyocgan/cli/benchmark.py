@@ -111,7 +111,7 @@ def benchmark(
     as_json
         Print the figures of every cell as JSON.
     """
-    from ..benchmark import check_executor, open_pool, plan, run, unfinished
+    from ..benchmark import check_executor, open_pool, plan, pool_name, run, unfinished
 
     chosen = settings_from(config, settings)
     keys, numbers = comma_words("--method", method), comma_numbers("--seeds", seeds)
@@ -121,13 +121,13 @@ def benchmark(
             raise UsageError(f"{flag} {number} must be 1 or more")
     check_executor(executor)
     methods = _methods(keys, partial(_ocgan, preset, chosen, device, precision))
-    pools = [
-        open_pool(name, protocol, data_root=data_root, settings=chosen)
-        for name in dict.fromkeys(dataset)
-    ]
-    for name, count in Counter(pool.name for pool in pools).items():
+    sources = list(dict.fromkeys(dataset))
+    for name, count in Counter(map(pool_name, sources)).items():
         if count > 1:
             raise UsageError(f"{count} data sets are called {name!r}: give each its own --out")
+    pools = [
+        open_pool(source, protocol, data_root=data_root, settings=chosen) for source in sources
+    ]
     terminal.note(*(pool.about["description"] for pool in pools))
     cells = plan(pools, methods, classes=wanted, seeds=numbers)
     if protocol == 2 and numbers != [0] and any(not cell.method.is_random for cell in cells):
@@ -439,7 +439,7 @@ def comma_words(flag: str, text: str) -> list[str]:
 def comma_numbers(flag: str, text: str) -> list[int]:
     """Split a flag's value at its commas into whole numbers, ascending."""
     words = comma_words(flag, text)
-    if not all(word.isdecimal() and int(word) <= LARGEST_SEED for word in words):
+    if not all(w.isdecimal() and len(w) <= 10 and int(w) <= LARGEST_SEED for w in words):
         raise UsageError(
             f"{flag} {text!r} must be whole numbers from 0 to {LARGEST_SEED}, such as 0,1,2"
         )

@@ -84,7 +84,13 @@ def evaluate(
         assert split.train is not None
         skip = skip_unreadable or detector.skip_unreadable
         train = read(split.train, detector.rule_, skip_unreadable=skip)
-        terminal.note(*_changed(detector, train, is_drawn=is_drawn))
+        if train.fingerprint() != detector.fingerprint_:
+            if is_drawn:
+                raise InputError(
+                    "the images have changed since the model was trained, which may have learned "
+                    "from those held out now: name other images to test on, or train again"
+                )
+            terminal.note("the other methods learn from other images than the model did")
         terminal.note(*_overlap(train, test) if source is not None else ())
     if baselines:
         by_method |= _baseline_scores(train, test)
@@ -170,21 +176,6 @@ def _training_images(task: Task | None) -> Source:
         return task.training_images()
     except InputError as error:
         raise InputError(f"{error}; {advice}") from None
-
-
-def _changed(detector: NoveltyDetector, train: Images, *, is_drawn: bool) -> list[str]:
-    """Say that the training images are not those the model learned from.
-
-    Where the test images are drawn from among the same images, refuse: the draw is another one.
-    """
-    if train.fingerprint() == detector.fingerprint_:
-        return []
-    if is_drawn:
-        raise InputError(
-            "the images have changed since the model was trained, which may have learned from "
-            "those held out now: name other images to test on, or train again"
-        )
-    return ["the training images have changed since: the other methods learn from what is there"]
 
 
 def _overlap(train: Images, test: Images) -> list[str]:

@@ -72,7 +72,7 @@ def predict(
     source = _open(images, data_root)
     terminal.note(f"scoring {source.description}")
     names = iter(source.names)
-    with _writer(None if out == Path(STDIN) else out, as_json=as_json) as write:
+    with _writer(None if out in (Path("-"), Path(STDIN)) else out, as_json=as_json) as write:
         for batch, scores in detector.score_batches(source):
             scored = zip(scores, calibration.p_values(scores), strict=True)
             reasons = dict(batch.skipped)

@@ -6,12 +6,13 @@ from .inferring import infer_rule
 from .named import NAMED
 from .opening import open_source
 from .protocols import Split, protocol_1, protocol_2
-from .reading import Images, read, read_batches
+from .reading import SKIPPING, Images, read, read_batches
 from .rule import ImageRule
 from .source import Source
 
 __all__ = [
     "NAMED",
+    "SKIPPING",
     "ImageRule",
     "Images",
     "Source",

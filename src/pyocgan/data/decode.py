@@ -69,6 +69,10 @@ class UnreadableImage(InputError):  # noqa: N818
     def __str__(self) -> str:
         return f"{self.name} cannot be read: it {self.reason}"
 
+    def with_advice(self, advice: str) -> UnreadableImage:
+        """Return the same error, saying what to do."""
+        return UnreadableImage(self.name, f"{self.reason}; {advice}")
+
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:

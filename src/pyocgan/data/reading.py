@@ -24,6 +24,9 @@ from .stores import Pixels
 DECODERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
+SKIPPING = "--skip-unreadable (skip_unreadable=True) skips such files"
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """Images as one array.
@@ -84,7 +87,10 @@ def read(
     InputError
         There are no images, or none can be read.
     """
-    images = _read_rows(source, rule, range(len(source)), skip_unreadable, progress)
+    try:
+        images = _read_rows(source, rule, range(len(source)), skip_unreadable, progress)
+    except UnreadableImage as error:
+        raise error.with_advice(SKIPPING) from error
     _require_some(source, len(images), images.skipped)
     return images
 
@@ -149,7 +155,7 @@ def _read_rows(
             kept.append(row)
         except UnreadableImage as error:
             if not skip_unreadable:
-                raise _with_advice(error) from error
+                raise
             skipped.append((error.name, error.reason))
         if progress is not None:
             progress(done)
@@ -185,11 +191,6 @@ def _images(
 def _read_one(source: Source, row: int, rule: ImageRule) -> NDArray[np.uint8]:
     with naming(source.names[row]):
         return rule.apply(source.image(row, at_least=rule.enough_pixels))
-
-
-def _with_advice(error: UnreadableImage) -> UnreadableImage:
-    advice = "--skip-unreadable (skip_unreadable=True) skips such files"
-    return UnreadableImage(error.name, f"{error.reason}; {advice}")
 
 
 def _require_some(source: Source, count: int, skipped: Sequence[tuple[str, str]]) -> None:

@@ -89,8 +89,8 @@ class ZipMembers(Encoded):
         with _unpacking():
             member = self._archive().getinfo(self.members[index])
             if member.file_size > LIMIT_BYTES:
-                megabytes = member.file_size // 1_000_000
-                raise unreadable(f"is {megabytes:,} MB large, over the limit of 800")
+                sizes = [f"{n // 1_000_000:,} MB" for n in (member.file_size, LIMIT_BYTES)]
+                raise unreadable(f"is {sizes[0]} large, over the limit of {sizes[1]}")
             return BytesIO(self._archive().read(member))
 
     def _archive(self) -> zipfile.ZipFile:
