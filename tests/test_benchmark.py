@@ -332,7 +332,7 @@ def test_interrupted_it_exits_130_and_keeps_what_is_finished(tmp_path, spy, caps
     assert not [*tmp_path.rglob("*.claim*")]
 
 
-def test_a_cell_without_result_is_not_counted_as_finished(tmp_path, spy, capsys):
+def test_a_cell_without_result_is_not_counted_as_finished(tmp_path, spy, capsys, monkeypatch):
     make = spy.fit
 
     def fit(self, X):
@@ -341,11 +341,8 @@ def test_a_cell_without_result_is_not_counted_as_finished(tmp_path, spy, capsys)
         return make(self, X)
 
     spy.fail_at = (1, InputError("no good"))
-    spy.fit, before = fit, spy.fit
-    try:
-        assert benchmark(tmp_path, method="spy", classes="0,1,8") == 130
-    finally:
-        spy.fit = before
+    monkeypatch.setattr(spy, "fit", fit)
+    assert benchmark(tmp_path, method="spy", classes="0,1,8") == 130
     assert "1 of 3 cells are finished and stay" in capsys.readouterr().err
 
 

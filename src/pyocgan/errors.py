@@ -39,6 +39,11 @@ class TrainingInterruptedError(OcganError):
     exit_code = 130
 
 
+def system_reason(error: Exception) -> str:
+    """Return what the system says of an error, or the error itself where it says nothing."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 LISTED = 20  # names in a message at most
 
 

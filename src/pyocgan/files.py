@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import OcganError
+from .errors import OcganError, system_reason
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise OcganError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
+        raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

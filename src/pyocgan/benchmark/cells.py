@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
@@ -268,8 +269,11 @@ def read_scores(path: Path) -> dict[str, NDArray[Any]]:
 def results_like(cell: Cell, folder: Path) -> list[Result]:
     """Read all stored results of a cell's data set, protocol and method, but for damaged ones."""
     paths = group_folder(folder, *cell.group).glob("class-*-seed*.json")
-    results = (_caught(partial(read_result, path)) for path in sorted(paths))
-    return [result for result in results if not isinstance(result, OcganError)]
+    results = []
+    for path in sorted(paths):
+        with suppress(InputError):
+            results.append(read_result(path))
+    return results
 
 
 def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) -> Path:

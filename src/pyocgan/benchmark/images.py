@@ -23,7 +23,7 @@ from ..data import (
     protocol_2,
     read,
 )
-from ..data.named import named_in_folder
+from ..data.named import find_named, named_in_folder
 from ..errors import InputError, UsageError
 from ..tasks import TESTED_PART, Protocol
 
@@ -228,12 +228,11 @@ def pool_name(source: str) -> str:
 
     The paper's numbers are not about a folder that is only called as a named data set.
     """
-    name = source.lower().replace("-", "_")
     path = Path(source).expanduser()
-    if name in NAMED and not path.exists():
-        return name
-    named = named_in_folder(path) if path.is_dir() else None
+    if path.is_dir():
+        named, own = named_in_folder(path), path.resolve().name
+    else:
+        named, own = None if path.exists() else find_named(source), path.resolve().stem
     if named is not None:
         return named.name
-    own = path.resolve().name if path.is_dir() else path.resolve().stem
     return f"{own}-folder" if own in NAMED else own

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from .. import __version__
-from ..errors import OcganError
+from ..errors import OcganError, system_reason
 from . import terminal
 from .benchmark import app as benchmark_app
 from .data import app as data_app
@@ -77,7 +77,7 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:  # as of a full disk
         sys.stdout = None
         where = "" if error.filename is None else f"{error.filename!r}: "
-        return _fail(f"{where}{error.strerror or error}", OcganError.exit_code)
+        return _fail(f"{where}{system_reason(error)}", OcganError.exit_code)
     return code if isinstance(code, int) else 0
 
 

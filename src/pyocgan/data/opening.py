@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, unknown
+from ..errors import InputError, system_reason, unknown
 from .arrays import open_array, open_array_file
 from .cifar import open_cifar
 from .folder import open_folder, open_image
@@ -84,8 +84,7 @@ def _open_path_or_name(given: PathText, split: str, data_root: PathText | None) 
     try:
         return _open_found(given, split, data_root)
     except (OSError, RuntimeError) as error:  # no permission, a name too long, ~nobody
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{str(given)!r} cannot be opened: {reason}") from None
+        raise InputError(f"{str(given)!r} cannot be opened: {system_reason(error)}") from None
 
 
 def _open_found(given: PathText, split: str, data_root: PathText | None) -> Source:

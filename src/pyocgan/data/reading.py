@@ -22,8 +22,6 @@ from .stores import Pixels
 
 # Threads that decode while the caller works: half of the cores, for the caller wants some too.
 DECODERS = max(1, min(4, (os.cpu_count() or 1) // 2))
-
-
 SKIPPING = "--skip-unreadable (skip_unreadable=True) skips such files"
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..errors import system_reason
 from .decode import LIMIT_MEGAPIXELS, Header, decode, read_header, unreadable
 from .rule import picture
 
@@ -68,7 +69,7 @@ class Files(Encoded):
         except FileNotFoundError:
             raise unreadable("does not exist") from None
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-            raise unreadable(f"cannot be opened ({_said(error)})") from None
+            raise unreadable(f"cannot be opened ({system_reason(error)})") from None
 
 
 class ZipMembers(Encoded):
@@ -112,10 +113,6 @@ def _unpacking() -> Iterator[None]:
         raise unreadable("is damaged inside the zip file") from None
     except (RuntimeError, OSError) as error:  # encrypted, rare compression, taken away
         raise unreadable(f"cannot be unpacked ({error})") from None
-
-
-def _said(error: OSError | ValueError) -> str:
-    return str(getattr(error, "strerror", None) or error)
 
 
 class Pixels:
