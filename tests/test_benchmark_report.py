@@ -503,6 +503,22 @@ def test_the_ablation_is_drawn_when_its_stages_are_there(folder, html, tmp_path,
     assert "What each part adds" not in write_benchmark_page(tmp_path).read_text()
 
 
+def test_the_best_ocgan_is_told_from_other_ones_and_from_its_parts(tmp_path):
+    def marks():
+        table = only_table(tmp_path)
+        found = [page._marks(table, row, 0) for row in table.rows]
+        return {one.title: one.marker for one in found}
+
+    write_method(tmp_path, "paper", shift=1.0)
+    write_method(tmp_path, "paper-ae", shift=3.0)
+    write_method(tmp_path, "default", shift=2.0)
+    write_method(tmp_path, "knn", shift=1.0)
+    apart = {"OCGAN (default)": "o", "OCGAN (paper)": "^"}
+    assert marks() == apart | {"parts of OCGAN": "+", "without training": "_"}
+    write_method(tmp_path, "default-width8", shift=1.5)
+    assert {"OCGAN (default)": "o", "other OCGANs": "^"}.items() <= marks().items()
+
+
 def test_the_same_files_give_the_same_bytes(folder, html, tmp_path):
     for path in folder.rglob("*.*"):
         copy = tmp_path / path.relative_to(folder)

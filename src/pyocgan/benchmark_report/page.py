@@ -44,8 +44,8 @@ Files = Mapping[tuple[Task, str], Paths]
 FALSE_ALARMS = np.union1d(np.linspace(0, 1, 201), np.geomspace(1e-3, 1, 121))
 
 COLORS = {"ocgan": "accent", "pyod": "other", "baseline": "muted"}
-MARKERS = {"ocgan": "o", "pyod": "D", "baseline": "_"}
-LEGEND = {"ocgan": "OCGAN", "pyod": "other networks", "baseline": "without training"}
+MARKERS = {"pyod": "D", "baseline": "_"}
+LEGEND = {"pyod": "other networks", "baseline": "without training"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,9 +242,7 @@ def _drawings(table: Table, measured: Measured) -> dict[str, Callable[[Style, in
 
 def _draw_strip(table: Table, style: Style, width: int) -> bytes:
     """Draw every method and seed as a mark for each class, OCGAN on top, then what is printed."""
-    series = [
-        _marks(row, seed, table.classes) for row in reversed(table.rows) for seed in row.seeds
-    ]
+    series = [_marks(table, row, seed) for row in reversed(table.rows) for seed in row.seeds]
     if table.printed and len(table.printed.by_class) == len(table.classes):
         printed = [float(text) for text in (*table.printed.by_class, table.printed.mean)]
         series.append(Series("printed", printed, "ink", "x"))
@@ -252,12 +250,18 @@ def _draw_strip(table: Table, style: Style, width: int) -> bytes:
     return figures.strip_chart(series, [*columns, "mean"], style, width)
 
 
-def _marks(row: Row, seed: int, classes: Sequence[str]) -> Series:
-    values = [row.cells[name, seed]["auroc"] for name in classes]
+def _marks(table: Table, row: Row, seed: int) -> Series:
+    """Return a row's marks; of whole OCGANs the best is a dot, others are triangles."""
+    values = [row.cells[name, seed]["auroc"] for name in table.classes]
     values.append(float(np.mean(values)))
-    if row.kind == "ocgan" and not row.is_whole:
+    if row.kind != "ocgan":
+        return Series(LEGEND[row.kind], values, COLORS[row.kind], MARKERS[row.kind])
+    if not row.is_whole:
         return Series("parts of OCGAN", values, "accent", "+")
-    return Series(LEGEND[row.kind], values, COLORS[row.kind], MARKERS[row.kind])
+    if row is best(table.ours):
+        return Series(row.title, values, "accent", "o")
+    title = row.title if len(table.ours) == 2 else "other OCGANs"
+    return Series(title, values, "accent", "^")
 
 
 def _short(classes: Sequence[str]) -> Sequence[str]:
