@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -96,6 +98,7 @@ def test_a_failed_fit_leaves_no_fitted_detector(detector, eights):
         ({"fpr": 0}, "fpr = 0 must be"),
         ({"fpr": 2}, "fpr = 2 must be"),
         ({"preset": "large"}, "unknown preset 'large'"),
+        ({"preset": ["fast"]}, "unknown preset"),
         ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
         ({"settings": {"image_size": 4}}, "image_size = 4 must be 8 to 128"),
         ({"random_state": None}, "random_state = None must be a whole number"),
@@ -107,6 +110,12 @@ def test_wrong_parameters_are_found_by_fit(eights, parameters, message):
     detector = tiny(**parameters)  # scikit-learn: the constructor checks nothing
     with pytest.raises(UsageError, match=message):
         detector.fit(eights)
+
+
+@pytest.mark.parametrize("settings", [["epochs"], "epochs", 3])
+def test_settings_name_fields(eights, settings):
+    with pytest.raises(UsageError, match=r"must name fields, such as \{'epochs': 20\}"):
+        NoveltyDetector(settings=settings, fpr=0.1).fit(eights)
 
 
 # ---- scores --------------------------------------------------------------------------------------
@@ -148,6 +157,19 @@ def test_a_copy_of_a_calibration_image_is_judged_alone_as_among_others(preset):
         for count in (1, 2, 3, 7, 16, 40):
             assert (detector.p_values(X[:count]) == 1).all()
             assert not detector.is_novel(X[:count]).any()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_images_of_a_fixed_camera_are_judged_alone_as_among_others(seed):
+    """They are nearly one image, whose differences a product of matrices cannot tell apart."""
+    rng = np.random.default_rng(seed)
+    scene = rng.integers(40, 200, (12, 12))
+    X = (scene + rng.integers(-1, 2, (240, 12, 12))).astype(np.uint8)
+    settings = {"epochs": 1, "least_iterations": 1, "batch_size": 16}
+    detector = NoveltyDetector(settings=settings, fpr=0.1, device="cpu").fit(X[:160])
+    scores, chosen = detector.novelty_scores(X), slice(None, None, 3)
+    alone = np.concatenate([detector.novelty_scores(x[None]) for x in X[chosen]])
+    assert np.abs(alone - scores[chosen]).max() < 1e-3, "more than calibration scores are raised by"
 
 
 def test_scores_depend_on_the_image_alone(detector, eights, others):
@@ -286,6 +308,12 @@ def test_generated_images(detector):
     s = np.random.default_rng(0).uniform(-1, 1, (300, 4)).astype(np.float32)
     np.testing.assert_array_equal(detector.decode(s), pictures)
     np.testing.assert_array_equal(detector.decode(s.astype(np.float64)), pictures)
+    for n in (-1, 2.5, None):
+        with pytest.raises(UsageError, match=f"n = {n} must be a whole number"):
+            detector.generate(n)
+    for points in (np.zeros(4), np.zeros((2, 5)), np.full((1, 4), np.nan), np.full((1, 4), 1.5)):
+        with pytest.raises(UsageError, match=r"must be \(n, 4\), every number in \[-1, 1\]"):
+            detector.decode(points)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +393,95 @@ def test_numbers_of_numpy_can_be_parameters(eights, tmp_path):
 def test_what_a_model_is_told_about_itself_stays(detector, tmp_path):
     about = {"task": {"source": "digits"}, "ä": ["é", 1.5, None]}
     detector.save(tmp_path, about=about)
+    loaded = NoveltyDetector.load(tmp_path)
+    assert loaded.about_ == about
+    loaded.save(tmp_path)
     assert NoveltyDetector.load(tmp_path).about_ == about
+    loaded.save(tmp_path, about={})
+    assert NoveltyDetector.load(tmp_path).about_ == {}
+
+
+@pytest.mark.parametrize("fpr", [0.5, 1e-4])  # the second is out of its calibration images' reach
+def test_a_model_keeps_what_it_was_fitted_with(eights, others, tmp_path, fpr):
+    detector = tiny(settings={"epochs": 1}).fit(eights)
+    verdicts = detector.is_novel(others)
+    detector.set_params(fpr=fpr, settings=MappingProxyType({"epochs": 2}))
+    detector.save(tmp_path)
+    loaded = NoveltyDetector.load(tmp_path)
+    assert (loaded.fpr, loaded.threshold_) == (0.1, detector.threshold_)
+    assert loaded.settings["epochs"] == 1
+    np.testing.assert_array_equal(loaded.is_novel(others), verdicts)
+
+
+def test_any_mapping_can_be_settings(eights, tmp_path):
+    settings = MappingProxyType(tiny().settings | {"epochs": 1})
+    tiny().set_params(settings=settings).fit(eights).save(tmp_path)
+    assert NoveltyDetector.load(tmp_path).config_.epochs == 1
+
+
+def test_saving_removes_earlier_weights_and_nothing_of_the_users(detector, tmp_path):
+    mine = tmp_path / "weights-resnet50.safetensors"
+    mine.write_text("mine")
+    earlier = tmp_path / f"weights-{'0' * 12}.safetensors"
+    earlier.write_text("of an earlier model")
+    detector.save(tmp_path)
+    assert mine.read_text() == "mine"
+    assert not earlier.exists()
+
+
+def test_loading_draws_no_random_numbers(model):
+    before = torch.get_rng_state()
+    NoveltyDetector.load(model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fits_in_threads_are_those_alone(eights):
+    def scores(_):
+        settings = {"epochs": 1, "scores": ("turns",), "turn_width": 4, "least_iterations": 1}
+        return tiny(settings=settings).fit(eights).novelty_scores(eights)
+
+    expected = scores(0)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(scores, range(8)):
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_model_that_is_replaced_while_it_is_read(copied, eights, monkeypatch):
+    other = tiny(settings={"epochs": 1}).fit(eights)
+    read_weights, calls = model_folder.read_weights, []
+
+    def slow(folder, description):
+        calls.append(description["weights"])
+        if len(calls) == 1:
+            other.save(folder)
+        return read_weights(folder, description)
+
+    monkeypatch.setattr(model_folder, "read_weights", slow)
+    loaded = NoveltyDetector.load(copied)
+    assert len(calls) == 2
+    np.testing.assert_array_equal(loaded.novelty_scores(eights), other.novelty_scores(eights))
+
+
+def test_a_save_that_is_interrupted_at_its_end_leaves_the_new_model(copied, eights, monkeypatch):
+    def interrupted(path, value):
+        write_json(path, value)
+        raise KeyboardInterrupt
+
+    other, write_json = tiny(settings={"epochs": 1}).fit(eights), model_folder.write_json
+    monkeypatch.setattr(model_folder, "write_json", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        other.save(copied)
+    np.testing.assert_array_equal(
+        NoveltyDetector.load(copied).novelty_scores(eights), other.novelty_scores(eights)
+    )
+
+
+def test_a_home_folder_is_meant_by_a_tilde(detector, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    detector.save("~/model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert NoveltyDetector.load("~/model").fingerprint_ == detector.fingerprint_
 
 
 def test_a_file_name_that_is_no_text_can_be_kept(detector, tmp_path):
@@ -495,7 +611,8 @@ def test_a_newer_model_names_the_version_that_reads_it(copied):
         NoveltyDetector.load(copied)
 
 
-@pytest.mark.parametrize("device", ["tpu", "cpu:x"])
+@pytest.mark.parametrize("device", ["tpu", "cpu:x", None])
 def test_a_model_is_loaded_onto_known_devices_only(model, device):
     with pytest.raises(UsageError, match=f"device = '{device}'"):
         NoveltyDetector.load(model, device=device)
+    assert NoveltyDetector.load(model, device=torch.device("cpu")).about_ == {}

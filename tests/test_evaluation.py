@@ -65,6 +65,32 @@ def test_one_kind_alone_is_refused(is_novel):
         evaluate(np.zeros(len(is_novel)), np.array(is_novel, bool))
 
 
+def test_zeros_and_ones_and_lists_are_truth():
+    scores, is_novel, labels = (
+        [0.1, 0.9, 0.2, 0.4],
+        [False, True, False, True],
+        ["a", "b", "a", "c"],
+    )
+    result = evaluate(scores, is_novel, labels, ["a", "b", "c"])
+    assert result.auroc_by_class == {"b": 1.0, "c": 1.0}
+    assert evaluate(scores, np.array(is_novel, int), np.array(labels), ["a", "b", "c"]) == result
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_novel", "words"),
+    [
+        (np.arange(4.0), [1, -1, 1, -1], r"got \[-1, 1\]: .* give truth == -1"),
+        (np.arange(4.0), ["yes", "no", "no", "no"], "True .novel. or False"),
+        (np.arange(3.0), [0, 1, 0, 1], "for each image, got 3, 4,"),
+        ([0.5, np.nan, 0.1, 0.2], [0, 1, 0, 1], "of the scores 3 finite"),
+        ([[0.5], [0.1]], [0, 1], "one finite score"),
+    ],
+)
+def test_what_is_no_truth_or_no_score_is_refused(scores, is_novel, words):
+    with pytest.raises(InputError, match=words):
+        evaluate(scores, is_novel)
+
+
 def test_figures_are_plain_json():
     result = evaluate(np.array([0.0, 1]), np.array([False, True]), np.array(["a", "b"]), ("a", "b"))
     assert json.loads(json.dumps(result.to_dict()))["auroc_by_class"] == {"b": 1.0}

@@ -15,7 +15,7 @@ ROOT = Path(pyocgan.__file__).parent
 
 # A module may import those of the lines above its own; a folder is one module.
 LAYERS = """
-    errors
+    errors blank
     data files figures images turns calibration evaluation baselines
     config report model_folder
     convolution gradients losses run_folder tasks

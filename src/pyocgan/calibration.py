@@ -101,7 +101,7 @@ def above_rounding(scores: NDArray[np.float64], *, sums: bool) -> NDArray[np.flo
     sums
         Whether they are sums of deviations, near 0, rather than positive.
     """
-    return scores + 1e-4 if sums else scores * (1 + 1e-5)
+    return scores + 1e-3 if sums else scores * (1 + 1e-5)
 
 
 @dataclass(frozen=True)

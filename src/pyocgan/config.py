@@ -246,8 +246,8 @@ def resolve(
     UsageError
         For an unknown preset or key (with a suggestion) or a value out of its range.
     """
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise unknown("preset", str(preset), PRESETS)
     colour = COLOUR | COLOUR_PRESETS.get(preset, {}) if channels == 3 else {}
     chosen, laid_over = PRESETS[preset] | colour, check_settings(settings)
     if max(size) > LARGE and preset in LARGE_PRESETS:
@@ -281,6 +281,8 @@ def merge(
 
 def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with every value of its field's type; refuse unknown keys."""
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"settings = {settings!r} must name fields, such as {{'epochs': 20}}")
     return {name: _typed(name, value) for name, value in settings.items()}
 
 

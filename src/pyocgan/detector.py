@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from . import evidence, model_folder, scoring
+from .blank import blank
 from .calibration import Calibration, Split, above_rounding, check_fpr, split_counts
 from .config import Config, check_settings, resolve, settle
 from .data import (
@@ -65,7 +66,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         called novel, on average over the held-out images, of which it needs 1/fpr − 1.
     random_state
         Seed of weights, noise, order and the choice of held-out images. The same seed gives the
-        same numbers on the same kind of CPU.
+        same numbers on the same kind of CPU with the same number of threads.
     device, precision
         ``"auto"`` (CUDA where it is, else the CPU; float32), or ``"cpu"``, ``"cuda"``, ``"mps"``
         and ``"32-true"``, ``"bf16-mixed"``.
@@ -96,6 +97,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Epoch of the networks, from 1.
     notes_, skipped_ : tuple
         What was inferred about the images; (name, reason) of files left out.
+    parameters_ : dict
+        What it was fitted with: `set_params` counts from the next `fit` on, and `save` keeps these.
     fingerprint_ : str
         SHA-256 of the images it was fitted on.
     about_ : dict
@@ -148,7 +151,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         With `checkpoint`, a file, training goes on from there if it exists, and is saved there
         every `checkpoint_seconds`, when the generator is closed, and at the end: delete it when
-        the model is kept.
+        the model is kept. What interrupts an iteration, as Ctrl-C may, leaves the last of these.
         """
         checkpoint = None if checkpoint is None else Path(checkpoint)
         prepared, training = self._begin(X, checkpoint)
@@ -168,6 +171,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.notes_, self.skipped_ = prepared.notes, prepared.skipped
         self.fingerprint_ = prepared.fingerprint
         self.about_: dict[str, Any] = {}
+        self.parameters_ = self.get_params()
+        if self.settings is not None:
+            self.parameters_["settings"] = dict(self.settings)
         training = Training(
             prepared.config,
             prepared.train,
@@ -183,7 +189,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _prepare(self, X: ImageSource) -> _Prepared:
         """Read the images, settle what is "auto", and share the images out."""
         check_fpr(self.fpr)
-        _check_random_state(self.random_state)
+        _check_whole("random_state", self.random_state)
         settings = check_settings(self.settings or {})
         # Before channels and size are known, so are the scores: their weights are checked then.
         wanted = resolve(self.preset, {k: v for k, v in settings.items() if k != "score_weights"})
@@ -313,13 +319,19 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def generate(self, n: int, *, random_state: int = 0) -> NDArray[np.uint8]:
         """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K)."""
         check_is_fitted(self)
+        _check_whole("n", n)
         d = self.config_.latent_size
         s = np.random.default_rng(random_state).uniform(-1, 1, (n, d)).astype(np.float32)
         return self.decode(s)
 
     def decode(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return De(s) for points s of the latent cube, (n, d) in (-1, 1): uint8 (n, H, W, K)."""
+        """Return De(s) for points s of the latent cube, (n, d) in [-1, 1]: uint8 (n, H, W, K)."""
         check_is_fitted(self)
+        d = self.config_.latent_size
+        if np.ndim(s) != 2 or np.shape(s)[1] != d or not (np.abs(s) <= 1).all():
+            raise UsageError(
+                f"points s of shape {np.shape(s)} must be (n, {d}), every number in [-1, 1]"
+            )
         parts = np.split(s, range(READ_AT_ONCE, len(s), READ_AT_ONCE))
         return np.concatenate([to_pixels(scoring.decode(self.networks_, part)) for part in parts])
 
@@ -328,11 +340,12 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def save(self, folder: str | Path, *, about: Mapping[str, Any] | None = None) -> None:
         """Write the model to a folder (safetensors and JSON), atomically.
 
-        `about` is kept beside it: where the images came from, which command made it.
+        `about` is kept beside it: where the images came from, which command made it. By default
+        it is `about_`.
         """
         check_is_fitted(self)
         description = {
-            "parameters": self.get_params(),
+            "parameters": self.parameters_,
             "config": self.config_.to_dict(),
             "image_rule": self.rule_.to_dict(),
             "split": asdict(self.split_),
@@ -342,13 +355,13 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             "notes": list(self.notes_),
             "skipped": [list(entry) for entry in self.skipped_],
             "history": [asdict(record) for record in self.history_],
-            "about": dict(about or {}),
+            "about": dict(self.about_ if about is None else about),
         }
         tensors = {k: v.cpu().contiguous() for k, v in self.networks_.state_dict().items()}
         state = self.evidence_.state_dict()
         tensors |= {EVIDENCE + k: v.cpu().contiguous() for k, v in state.items()}
         tensors[CALIBRATION] = torch.from_numpy(self.calibrated().scores)
-        model_folder.write(Path(folder), safetensors.save(tensors), description)
+        model_folder.write(Path(folder).expanduser(), safetensors.save(tensors), description)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> Self:
@@ -361,16 +374,17 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         UsageError
             A device that is not here.
         """
-        folder = Path(folder)
-        content = model_folder.read_description(folder)
+        folder = Path(folder).expanduser()
         with model_folder.understanding(folder):
-            tensors = safetensors.load(model_folder.read_weights(folder, content))
+            content, weights = model_folder.read(folder)
+            tensors = safetensors.load(weights)
             detector = cls(**content["parameters"])
             detector._restore(content, tensors)
         detector._move(device)
         return detector
 
     def _move(self, device: str) -> None:
+        device = str(device)  # of a torch.device, too
         if device.partition(":")[0] not in DEVICES:
             raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
         device = settle_device(device)
@@ -382,6 +396,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise UsageError(f"device = {device!r} cannot be used here: {reason}") from None
 
     def _restore(self, content: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.parameters_ = content["parameters"]
         self.config_ = Config(**check_settings(content["config"]))
         self.rule_ = ImageRule.from_dict(content["image_rule"])
         self.split_ = Split(**content["split"])
@@ -395,7 +410,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.evidence_ = evidence.Evidence(self.config_, *shape)
         names = [name for name in tensors if name.startswith(EVIDENCE)]
         self.evidence_.restore({k.removeprefix(EVIDENCE): tensors.pop(k) for k in names})
-        networks = Networks(self.config_, *shape)
+        networks = blank(lambda: Networks(self.config_, *shape))
         networks.load_state_dict(tensors)
         self._keep(networks)
         self._calibrate(calibration)
@@ -494,9 +509,9 @@ class _Prepared:
     calibration: NDArray[np.uint8]
 
 
-def _check_random_state(random_state: object) -> None:
-    if not isinstance(random_state, Integral) or random_state < 0:
-        raise UsageError(f"random_state = {random_state!r} must be a whole number from 0")
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, Integral) or value < 0:
+        raise UsageError(f"{name} = {value!r} must be a whole number from 0")
 
 
 def as_source(X: ImageSource) -> Source:

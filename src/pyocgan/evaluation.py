@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from .errors import InputError
@@ -30,9 +30,9 @@ class Evaluation:
 
 
 def evaluate(
-    scores: NDArray[np.float64],
-    is_novel: NDArray[np.bool_],
-    labels: NDArray[np.str_] | None = None,
+    scores: ArrayLike,
+    is_novel: ArrayLike,
+    labels: ArrayLike | None = None,
     classes: Sequence[str] = (),
 ) -> Evaluation:
     """Measure scores against the truth.
@@ -40,17 +40,26 @@ def evaluate(
     Parameters
     ----------
     scores
-        (N,), larger = more novel.
+        (N,) finite numbers, larger = more novel.
     is_novel
-        (N,) bool.
+        (N,) True or 1 where an image is novel, False or 0 where it is normal.
     labels, classes
         (N,) class names and their order, for `Evaluation.auroc_by_class`.
 
     Raises
     ------
     InputError
-        When all images are normal, or all novel: there is nothing to tell apart.
+        When all images are normal, or all novel: there is nothing to tell apart. When the truth is
+        something else, as −1 and 1 of `predict`, a score is not finite, or lengths differ.
     """
+    scores, is_novel = np.asarray(scores, np.float64), _truth(is_novel)
+    labels = None if labels is None else np.asarray(labels)
+    lengths = [len(a) for a in (scores, is_novel, labels) if a is not None]
+    if len(set(lengths)) > 1 or scores.ndim != 1 or not np.isfinite(scores).all():
+        raise InputError(
+            "a test needs one finite score, one truth and one label, if any, for each image, got "
+            f"{', '.join(map(str, lengths))}, of the scores {np.isfinite(scores).sum()} finite"
+        )
     n_novel = int(is_novel.sum())
     n_normal = len(is_novel) - n_novel
     if not n_normal or not n_novel:
@@ -68,10 +77,21 @@ def evaluate(
     )
 
 
+def _truth(is_novel: ArrayLike) -> NDArray[np.bool_]:
+    truth = np.asarray(is_novel)
+    values = set(np.unique(truth).tolist())
+    if truth.ndim != 1 or not values <= {False, True}:
+        raise InputError(
+            f"the truth must be True (novel) or False for each image, got {sorted(values)[:4]}: of "
+            "scikit-learn's -1 and 1 give truth == -1"
+        )
+    return truth.astype(bool)
+
+
 def _auroc_by_class(
     scores: NDArray[np.float64],
     is_novel: NDArray[np.bool_],
-    labels: NDArray[np.str_] | None,
+    labels: NDArray[Any] | None,
     classes: Sequence[str],
 ) -> dict[str, float]:
     if labels is None:

@@ -56,9 +56,8 @@ class Evidence(nn.Module):
         self.scores = config.scores
         self.T = None
         if config.uses_turns:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                self.T = turns.TurnClassifier(channels, size, config.turn_width)
+            generator = torch.Generator().manual_seed(seed)
+            self.T = turns.build(channels, size, config.turn_width, generator)
         self.normal = nn.Module()
         for space in dict.fromkeys(SPACES[name] for name in self.scores if name in SPACES):
             self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))

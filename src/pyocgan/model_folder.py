@@ -40,12 +40,36 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
     try:
         write_json(folder / DESCRIPTION, header | dict(description))
     except BaseException:
-        if is_new:
+        if is_new and not _names(folder, name):
             (folder / name).unlink()
         raise
-    for old in folder.glob("weights-*.safetensors"):
+    for old in folder.glob(f"weights-{'[0-9a-f]' * 12}.safetensors"):
         if old.name != name:
             old.unlink()
+
+
+def _names(folder: Path, weights: str) -> bool:
+    with contextlib.suppress(ModelError):
+        return read_description(folder).get("weights") == weights
+    return False
+
+
+def read(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Read description and weights of one model, though another may be written meanwhile.
+
+    Raises
+    ------
+    ModelError
+        Not a model, damaged, or written by a newer version.
+    """
+    description = read_description(folder)
+    while True:
+        try:
+            return description, read_weights(folder, description)
+        except (FileNotFoundError, ModelError):
+            before, description = description, read_description(folder)
+            if description == before:
+                raise
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -88,10 +112,10 @@ def read_weights(folder: Path, description: Mapping[str, Any]) -> bytes:
 @contextlib.contextmanager
 def understanding(folder: Path) -> Iterator[None]:
     """Turn whatever a damaged model makes fail into one `ModelError` that names the folder."""
-    expected = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
+    expected = (OSError, LookupError, AttributeError, TypeError, ValueError, RuntimeError)
     try:
         yield
-    except (*expected, InputError, UsageError) as error:
+    except (*expected, SafetensorError, InputError, UsageError) as error:
         line = " ".join(str(error).split())[:200]
         raise ModelError(
             f"the model {str(folder)!r} is damaged ({type(error).__name__}: {line})"

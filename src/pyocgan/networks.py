@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .blank import blank
 from .config import INITIAL_STD, LEAKY_SLOPE, Config
 from .convolution import Convolution, TransposedConvolution, flatten
 
@@ -140,9 +141,7 @@ def build(
     N(0, 0.02²), scales of batch normalisation N(1, 0.02²), offsets 0. Fully connected layers, which
     DCGAN has none of, start as N(0, 1/inputs), so that codes are spread at any width.
     """
-    with torch.device("meta"):  # no draw from the global generator
-        networks = Networks(config, channels, size)
-    networks = networks.to_empty(device="cpu")
+    networks = blank(lambda: Networks(config, channels, size))
     for module in networks.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             std = module.in_features**-0.5 if isinstance(module, nn.Linear) else INITIAL_STD

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 20  # k, chosen with RIDGE on the development split, see docs/research.md
+SPARE = 4  # further candidates for neighbours, more than rounding ever brings in
+AT_ONCE = 64  # images whose candidates are compared together: bounds memory, changes nothing
 RIDGE = 1.0  # penalty on the coordinates in the plane, in mean squared lengths of its directions
 TINY = 1e-12  # where all neighbours are copies of one image
 
@@ -27,7 +29,7 @@ def residual(phi: Tensor, normal: Tensor) -> Tensor:
     normal
         Features of normal images, (n, D), n ≥ 1; of another precision perhaps.
     """
-    normal = normal.to(phi.dtype)
+    phi, normal = _centred(phi, normal)
     near = normal[nearest(phi, normal)]
     return phi - _mixed(_shares(phi, near), near)
 
@@ -38,7 +40,7 @@ def unexpected(part: Tensor, rest: Tensor, normal_part: Tensor, normal_rest: Ten
     The part is projected onto the plane of its neighbours, (B, D) among (n, D), which makes it a
     mixture of them; `rest` (B, E) less the same mixture of the rests of those images, (n, E).
     """
-    normal_part = normal_part.to(part.dtype)
+    part, normal_part = _centred(part, normal_part)
     rows = nearest(part, normal_part)
     shares = _shares(part, normal_part[rows])
     return rest - _mixed(shares, normal_rest[rows].to(rest.dtype))
@@ -50,10 +52,29 @@ def distance(phi: Tensor, normal: Tensor) -> Tensor:
 
 
 def nearest(phi: Tensor, normal: Tensor) -> Tensor:
-    """Return which normal images are the k nearest, or all where there are fewer: (B, k)."""
+    """Return which normal images are the k nearest, or all where there are fewer: (B, k).
+
+    A product of matrices finds candidates, and its rounding depends on the batch: the differences
+    themselves decide among them, so that an image has the same neighbours alone and among others.
+    """
     k = min(NEIGHBOURS, len(normal))
-    rows: Tensor = torch.cdist(phi, normal).topk(k, largest=False).indices
-    return rows
+    candidates = torch.cdist(phi, normal).topk(min(k + SPARE, len(normal)), largest=False).indices
+    exact = [
+        torch.cdist(some[:, None], normal[rows], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
+        for some, rows in zip(*(torch.split(t, AT_ONCE) for t in (phi, candidates)), strict=True)
+    ]
+    return candidates.gather(1, torch.cat(exact).topk(k, largest=False).indices)
+
+
+def _centred(phi: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both less the mean of the normal ones, in the precision of the first.
+
+    No plane minds, and where all images are nearly one, as a fixed camera's, their differences
+    would drown in the rounding of what they share.
+    """
+    normal = normal.to(phi.dtype)
+    mean = normal.mean(0)
+    return phi - mean, normal - mean
 
 
 def _shares(phi: Tensor, near: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from .blank import blank
+
 SHIFT = 0.1  # share of a side by which an image is moved at most, in training
 LARGEST = 32  # pixels of a side that T looks at
 SMALLEST = 0.01  # added to a surprise before its logarithm, as T is often quite sure
@@ -74,6 +76,22 @@ class TurnClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.logits(self.seen(x))
         return logits
+
+
+def build(
+    channels: int, size: tuple[int, int], width: int, generator: torch.Generator
+) -> TurnClassifier:
+    """Build T for K = `channels` and (H, W) = `size`, initialised by `generator` as torch does."""
+    T = blank(lambda: TurnClassifier(channels, size, width))
+    for module in T.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+        if isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    return T
 
 
 def l_turns(T: TurnClassifier, x: Tensor) -> Tensor:

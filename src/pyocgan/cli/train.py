@@ -70,7 +70,7 @@ def train(
     fpr
         The false-alarm rate of the verdict, calibrated on held-out images.
     seed
-        The same seed gives the same numbers on the same kind of CPU.
+        The same seed gives the same numbers on the same kind of CPU with as many threads.
     device
         auto (cuda or cpu), cpu, cuda or mps.
     precision

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
@@ -117,17 +118,27 @@ def _type_advice(images: NDArray[Any]) -> str | None:
     match images.dtype.kind, images.dtype.itemsize:
         case "u", 1:
             return None
+        case "O" | "U" | "S", _ if all(isinstance(i, str | bytes | PathLike) for i in images.flat):
+            return "paths must be a list: give list(X)"
         case "O", _:
             return "images of mixed sizes fit no array: put them into a folder, which may mix sizes"
         case "f", _:
             return _float_advice(images)
         case "b", _:
             return "convert to 0..255 first: X.astype('uint8') * 255"
-        case "u", 2:
-            return "convert to 8 bits first: (X // 257).astype('uint8') if values reach 65535"
         case "i" | "u", _:
-            return "values must be 0..255 as uint8: convert with X.astype('uint8')"
+            return _integer_advice(images)
     return "images must be numbers of type uint8"
+
+
+def _integer_advice(images: NDArray[Any]) -> str:
+    low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
+    if low >= 0 and high <= 255:
+        return "values must be 0..255 as uint8: convert with X.astype('uint8')"
+    span = f"convert its {low}..{high} to uint8, 0..255, first"
+    if low < 0:
+        return span
+    return f"{span}: (X * (255 / most)).astype('uint8'), with most = 65535 or what a camera reaches"
 
 
 def _float_advice(images: NDArray[Any]) -> str:

@@ -72,7 +72,7 @@ def open_source(
             return open_array(source)
         case str() | PathLike():
             return _open_path_or_name(source, split, data_root)
-        case list() | tuple() if all(isinstance(item, str | PathLike) for item in source):
+        case Sequence() if all(isinstance(item, str | PathLike) for item in source):
             return open_paths(source)
     raise InputError(
         f"images cannot be read from a {type(source).__name__}: "
