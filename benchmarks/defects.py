@@ -30,7 +30,7 @@ SIDE, SEEN = 224, 64  # pixels drawn, and what `image_size` auto makes of them
 TRAINED, TESTED = 220, 60
 DEFECTS = ("scratch", "spot", "stain", "smear")
 
-Picture = NDArray[np.float64]  # (SIDE, SIDE, 3) in [0, 1]
+Picture = NDArray[np.float64]  # (SIDE, SIDE, 1 or 3) in [0, 1]
 Draw = Callable[[np.random.Generator], Picture]
 
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
@@ -87,10 +87,11 @@ def spoil(picture: Picture, defect: str, rng: np.random.Generator) -> Picture:
     return result
 
 
-def _pixels(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
-    """Return pictures as a camera and the library's own resizing give them: (N, SEEN, SEEN, 3)."""
-    images = [Image.fromarray(np.uint8(np.clip(p, 0, 1) * 255)) for p in pictures]
-    return np.stack([np.asarray(i.resize((SEEN, SEEN), Image.Resampling.BILINEAR)) for i in images])
+def as_seen(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
+    """Return pictures as a camera and the library's own resizing give them: (N, SEEN, SEEN, K)."""
+    images = [Image.fromarray(np.uint8(np.clip(p, 0, 1) * 255).squeeze()) for p in pictures]
+    seen = [np.asarray(i.resize((SEEN, SEEN), Image.Resampling.BILINEAR)) for i in images]
+    return np.stack(seen).reshape(len(seen), SEEN, SEEN, -1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,10 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = []
     for draw in (washer, fabric):
         rng = np.random.default_rng(options.seed)
-        X = _pixels([draw(rng) for _ in range(trained)])
-        flawless = _pixels([draw(rng) for _ in range(tested)])
+        X = as_seen([draw(rng) for _ in range(trained)])
+        flawless = as_seen([draw(rng) for _ in range(tested)])
         kinds = np.resize(DEFECTS, tested)
-        spoiled = _pixels([spoil(draw(rng), str(kind), rng) for kind in kinds])
+        spoiled = as_seen([spoil(draw(rng), str(kind), rng) for kind in kinds])
         tests = np.concatenate([flawless, spoiled])
         detector = NoveltyDetector("default", settings=settings, fpr=FPR, random_state=options.seed)
         for title, scores in _all_scores(detector, X, tests).items():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from benchmarks.parts import ADAM, PARTS, parts_of_a_step
 from benchmarks.timing import Timings, alternate
 from benchmarks.work import YARDSTICKS, Scale, training
 from pyocgan import algorithm
+from pyocgan.baselines import BASELINES
 from pyocgan.cli import run
 from pyocgan.images import to_range
 from pyocgan.networks import build
@@ -117,6 +120,26 @@ def test_small_defects_are_drawn_and_found(tmp_path):
     assert found["fabric", "patches"] > 0.95
     with Image.open(picture) as drawn:
         assert drawn.size == (8 * 196 - 4, 2 * 196 - 4)
+
+
+def test_images_that_nothing_was_chosen_on(tmp_path):
+    fonts, picture = tmp_path / "fonts", tmp_path / "images.png"
+    fonts.mkdir()
+    for path in Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVuS*.ttf"):
+        shutil.copy(path, fonts)  # three families and one of few letters
+    (fonts / "DejaVuSansDisplay.ttf").unlink()
+    command = [sys.executable, "-m", "benchmarks.unseen", "--quick", "--seeds", "0"]
+    command += ["--fonts", str(fonts), "--letters", "ΓΔΘ", "--picture", str(picture)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
+    found = {row[0]: [float(cell.split(" ±")[0]) for cell in row[1:]] for row in rows[2:]}
+    assert [*found] == ["faces", "brick", "grass", "gravel", "letters"]
+    assert {len(values) for values in found.values()} == {1 + len(BASELINES)}
+    assert found["faces"][0] > 0.95
+    assert found["letters"][0] > 0.9
+    with Image.open(picture) as drawn:
+        assert drawn.size == (9 * 132 - 4, 10 * 132 - 4), "nine normal and nine novel of each"
 
 
 def test_rules_choose_among_models():
