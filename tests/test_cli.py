@@ -142,6 +142,58 @@ def test_a_folder_that_holds_a_model_is_kept_unless_told(command, trained, tmp_p
     assert {path.name for path in (tmp_path / "m").iterdir()} != set(before)  # other weights
 
 
+@pytest.mark.parametrize("wrong", ["--device=gpu", "--image-size=999", "--fpr=0.0001"])
+def test_a_restart_that_cannot_begin_leaves_the_checkpoint(command, tmp_path, monkeypatch, wrong):
+    def interrupted(self, *args, **options):
+        steps = iter_fit(self, *args, **options)
+        yield next(steps)
+        yield next(steps)
+        steps.close()
+        raise KeyboardInterrupt
+
+    iter_fit, out = NoveltyDetector.iter_fit, ("--out", tmp_path / "m", "--quiet")
+    monkeypatch.setattr(NoveltyDetector, "iter_fit", interrupted)
+    command(*TRAIN, *out)
+    monkeypatch.undo()
+    checkpoint = tmp_path / "m" / "checkpoint.safetensors"
+    before = checkpoint.read_bytes()
+    assert command(*TRAIN, "--restart", wrong, *out)[0] in (2, 3)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_model_knows_its_class_by_name(command, tmp_path, pictures):
+    """A class's number means another one among other images."""
+    folder = tmp_path / "images"
+    shutil.copytree(pictures / "8", folder / "good")
+    shutil.copytree(pictures / "1", folder / "spoiled")
+    flags = [*TRAIN[3:], "--quiet", "--out", tmp_path / "m"]
+    code, _, errors = command("train", folder, "--class=0", *flags)
+    assert code == 0, errors
+    assert NoveltyDetector.load(tmp_path / "m").about_["task"]["normal_class"] == "good"
+    shutil.move(folder / "spoiled", folder / "crack")
+    code, out, errors = command("evaluate", tmp_path / "m", folder, "--no-baselines", "--json")
+    assert code == 0, errors
+    assert json.loads(out)["normal_class"] == "good"
+    _, out, _ = command("evaluate", tmp_path / "m", folder, "--no-baselines")
+    assert "Normal is class good." in out
+
+
+def test_a_model_finds_its_named_data_from_anywhere(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    assert command(*TRAIN, "--data-root=data", "--out=m", "--quiet")[0] == 0
+    root = NoveltyDetector.load(tmp_path / "m").about_["task"]["data_root"]
+    assert Path(root) == tmp_path / "data"
+
+
+@pytest.mark.parametrize("flag", ["--epochs=2.6", "--seed=1.7", "--batch-size=x"])
+def test_whole_numbers_are_not_rounded(command, tmp_path, flag):
+    code, _, errors = command("train", "digits", "--class=8", flag, "--out", tmp_path / "m")
+    name, value = flag.split("=")
+    wanted = f"ocgan: Invalid value for {name}: '{value}' is no whole number (see ocgan --help)"
+    assert (code, errors) == (2, [wanted])
+
+
 def test_a_restart_that_was_interrupted_goes_on(command, tmp_path, monkeypatch):
     """The old model is there until the new one is; the checkpoint beside it is the newer work."""
     out = ("--out", tmp_path / "m", "--quiet")
@@ -292,6 +344,67 @@ def test_out_is_written_whole_or_not_at_all(command, model, pictures, tmp_path):
     assert code == 3
     assert target.read_text() == expected
     assert [path.name for path in target.parent.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "MODEL", "PICTURES", "--class=8", "--no-baselines", "--scores"),
+        ("report", "--docs"),
+        ("data", "describe"),
+        ("train",),
+        ("predict", "MODEL", "one.png"),
+    ],
+)
+@pytest.mark.parametrize("word", ["-", "/dev/stdin"])
+def test_standard_input_is_never_written_to_nor_taken_for_a_file(
+    model, pictures, tmp_path, arguments, word
+):
+    places = {"MODEL": str(model), "PICTURES": str(pictures)}
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    with mine.open() as file:
+        done = ocgan(*(places.get(one, one) for one in arguments), word, stdin=file)
+    assert done.returncode in (1, 2, 3)
+    assert len(done.stderr.splitlines()[-1:]) == 1
+    assert "Traceback" not in done.stderr
+    assert mine.read_text() == "mine"
+
+
+def test_scores_that_cannot_be_written_are_found_first(command, model, pictures):
+    flags = ("--class=8", "--no-baselines", "--scores=/dev/null/scores.csv")
+    code, out, errors = command("evaluate", model, pictures, *flags)
+    assert (code, out) == (1, "")
+    assert [line.startswith("ocgan: cannot write") for line in errors] == [True]
+
+
+def test_paths_may_end_as_windows_ends_lines(model, pictures):
+    paths = f"{pictures / '8/00.png'}\r\n{pictures / '8/01.png'}\r\n"
+    done = ocgan("predict", model, "-", input=paths)
+    assert done.returncode == 0, done.stderr
+    assert [row["path"] for row in rows_of(done.stdout)] == paths.split()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="of a POSIX shell")
+@pytest.mark.parametrize(("closed", "code"), [("2>&-", 0), (">&-", 0), ("<&-", 0)])
+def test_closed_streams(model, pictures, closed, code):
+    line = f'"{sys.executable}" -m pyocgan predict "{model}" "{pictures / "8"}" --json {closed}'
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    rows = [json.loads(row) for row in done.stdout.splitlines()]
+    assert len(rows) == (0 if closed == ">&-" else 30)
+
+
+def test_names_that_are_no_text_stand_in_json_as_escapes(model, pictures, tmp_path):
+    name = os.fsdecode(b"8\xff")
+    shutil.copytree(pictures / "8", tmp_path / name)
+    shutil.copytree(pictures / "1", tmp_path / "1")
+    done = ocgan("evaluate", model, tmp_path, "--class=8", "--no-baselines", "--json")
+    assert done.returncode == 2, "no class of that name"
+    done = ocgan("evaluate", model, tmp_path, "--class=1", "--no-baselines", "--json", text=False)
+    assert done.returncode == 0, done.stderr
+    assert [*json.loads(done.stdout)["methods"]["OCGAN (+mining)"]["auroc_by_class"]] == [name]
 
 
 def test_devices_and_folders_are_never_replaced_by_a_file(command, model, pictures, tmp_path):
@@ -448,7 +561,7 @@ def test_the_table_and_the_sentence(command, trained):
     assert lines[0] == "35 normal and 324 novel images"
     assert lines[1].split()[:4] == ["method", "AUROC", "AUPR", "FPR@95TPR"]
     assert [line for line in lines if line != line.rstrip()] == []
-    assert lines[-1].startswith("At the model's false-alarm rate of 0.1, it calls ")
+    assert lines[-1].startswith("Normal is class 8. At the model's false-alarm rate of 0.1, it ")
     assert errors == [
         "testing on digits, test part: 359 images in 10 classes (0, 1, 2, 3, 4, 5, …)"
     ]

@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from data_fixtures import pixels, png_header, write_image
 from pyocgan.data import ImageRule, UnreadableImage, open_source
-from pyocgan.data.decode import decode, read_header
+from pyocgan.data.decode import as_mode, decode, read_header
 
 GREY = ImageRule((12, 16), 1)
 RGB = ImageRule((12, 16), 3)
@@ -105,6 +105,18 @@ def test_luma_is_itu_r_601():
     image = Image.new("RGB", (16, 12), (200, 100, 50))
     expected = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
     assert (GREY.apply(image) == expected).all()
+
+
+def test_white_is_white_in_a_tiff_of_12_bits():
+    """8×8 pixels, black and white columns, which Pillow reads and does not write."""
+    row = "".join(f"{value:012b}" for value in [0, 4095] * 4)
+    data = int(row * 8, 2).to_bytes(96, "big")
+    tags = {256: 8, 257: 8, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 8, 279: len(data)}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    content = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
+    content += struct.pack("<H", len(tags)) + entries + bytes(4)
+    seen = np.asarray(as_mode(decode(io.BytesIO(content)), "L"))
+    np.testing.assert_array_equal(seen, np.tile([0, 255], (8, 4)))
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])

@@ -8,6 +8,7 @@ import pytest
 
 from data_fixtures import pixels, write_image, write_tree, zip_tree
 from pyocgan.data import ImageRule, UnreadableImage, open_source, read, stores
+from pyocgan.data.tree import natural_key
 from pyocgan.errors import InputError, UsageError
 
 RULE = ImageRule((12, 16), 3)
@@ -136,7 +137,7 @@ def test_zip_with_train_alone_keeps_its_part(tmp_path):
 def test_empty_folder(tmp_path, content):
     for name in content:
         (tmp_path / name).write_text("hello")
-    with pytest.raises(InputError, match=r"holds no images: looked for bmp, jpeg"):
+    with pytest.raises(InputError, match=r"holds no images: looked for bmp, jfif, jpeg"):
         open_source(tmp_path)
 
 
@@ -199,6 +200,57 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "root" / "b").symlink_to(tmp_path / "store")
     (tmp_path / "root" / "a" / "loop").symlink_to(tmp_path / "root")
     assert open_source(tmp_path / "root").names == ("a/2.png", "b/1.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_link_beside_a_folder_takes_nothing_from_it(tmp_path):
+    write_tree(tmp_path, ["train/good/1.png", "train/good/2.png", "test/bad/3.png"])
+    (tmp_path / "test" / "good").symlink_to(tmp_path / "train" / "good")
+    assert open_source(tmp_path, split="train").names == ("train/good/1.png", "train/good/2.png")
+    assert open_source(tmp_path, split="test").labels.tolist() == ["bad", "good", "good"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UnreadableImage, match="named pipe"):
+        open_source(tmp_path).image(0)
+
+
+def test_images_of_kinds_that_are_not_read_are_counted(opened):
+    source = opened(["a.png", "b.jfif", "c.gif", "d/e.GIF", "f.pgm", ".hidden.gif", "g.txt.png"])
+    assert source.names == ("a.png", "b.jfif", "g.txt.png")
+    left_out = "(left out, for these kinds are not read: 2 gif, 1 pgm)"
+    assert source.description == f"{opened.kind} of 3 images {left_out}"
+
+
+def test_where_no_image_is_read_the_others_are_named(opened):
+    with pytest.raises(InputError, match=r"holds no images: looked for bmp.* not read: 1 gif\)"):
+        opened(["a.gif"])
+
+
+def test_a_zip_that_names_an_image_twice_is_refused(tmp_path):
+    archive = zip_tree(write_tree(tmp_path / "x", ["a/0.png", "b/1.png"]), tmp_path / "x.zip")
+    with (
+        zipfile.ZipFile(archive, "a") as opened,
+        pytest.warns(UserWarning, match="Duplicate name"),
+    ):
+        opened.write(tmp_path / "x" / "b" / "1.png", "a/0.png")
+    with pytest.raises(InputError, match=r"holds 'a/0.png' more than once: pack it again"):
+        open_source(archive)
+
+
+def test_a_folder_in_a_zip_is_no_image(tmp_path):
+    archive = zip_tree(write_tree(tmp_path / "x", ["b.png"]), tmp_path / "x.zip")
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("a.png/", b"")
+    assert open_source(archive).names == ("b.png",)
+
+
+def test_long_numbers_in_names_are_in_order(opened):
+    names = [f"{'9' * 100}.png", "10.png", "9.png", "010.png"]
+    assert opened(names).names == ("9.png", "010.png", "10.png", names[0])
+    assert natural_key("9" * 5000) > natural_key("8" * 5000) > natural_key("8" * 4999)
 
 
 def test_single_image(tmp_path):

@@ -294,7 +294,7 @@ def read_file(path: str | Path | None) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise UsageError(f"cannot read the config file {str(path)!r}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, no date
         line = " ".join(str(error).split())
         raise UsageError(f"the config file {str(path)!r} is not YAML: {line}") from None
     if not isinstance(content, dict):

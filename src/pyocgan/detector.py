@@ -146,15 +146,17 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         checkpoint: str | Path | None = None,
         checkpoint_seconds: float = 30.0,
+        resume: bool = True,
     ) -> Generator[Progress, None, None]:
         """Do what `fit` does, yielding a `Progress` before the first and after every iteration.
 
         With `checkpoint`, a file, training goes on from there if it exists, and is saved there
         every `checkpoint_seconds`, when the generator is closed, and at the end: delete it when
         the model is kept. What interrupts an iteration, as Ctrl-C may, leaves the last of these.
+        Without `resume` training begins anew, and what is there stays until it is first saved.
         """
         checkpoint = None if checkpoint is None else Path(checkpoint)
-        prepared, training = self._begin(X, checkpoint)
+        prepared, training = self._begin(X, checkpoint if resume else None)
         yield training.progress()
         if checkpoint is None:
             yield from training.run()

@@ -14,6 +14,8 @@ import numpy as np
 
 from .errors import OcganError, system_reason
 
+STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -25,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
         When the folder cannot be written, or `path` is no plain file, such as /dev/null; the
         message names the path and the system's reason.
     """
+    if path.parent in STREAMS:  # a link to a file, perhaps, as where a shell wrote < file
+        raise OcganError(f"cannot write {str(path)!r}: it is no plain file")
     path = path.resolve()  # what a link points to is replaced, not the link
     if path.parent.exists() and not path.parent.is_dir():
         raise OcganError(f"cannot write {str(path)!r}: {str(path.parent)!r} is no folder")

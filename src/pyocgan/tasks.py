@@ -95,5 +95,8 @@ class Task:
 
 def absolute(source: str) -> str:
     """Make a path absolute, so that a model finds its source from anywhere; names stay."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else source
+    try:
+        path = Path(source).expanduser()
+        return str(path.resolve()) if path.exists() else source
+    except (OSError, RuntimeError):  # ~nobody, a name too long: opening says so
+        return source

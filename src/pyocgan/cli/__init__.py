@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from .. import __version__
-from ..errors import OcganError, system_reason
+from ..errors import OcganError, UsageError, system_reason
 from . import terminal
 from .benchmark import app as benchmark_app
 from .data import app as data_app
@@ -53,6 +53,9 @@ app.command(benchmark_app)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code; errors become one line on standard error."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&-
+            setattr(sys, name, io.StringIO())
     for stream in (sys.stdin, sys.stdout):  # paths pass unchanged, whatever the locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -63,6 +66,8 @@ def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     try:
         words = [STDIN if word == "-" else word for word in argv]  # an option, to cyclopts
+        if STDIN in words and argv[0] != predict.__name__:
+            raise UsageError("- is for ocgan predict alone: name a file")
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
@@ -74,6 +79,10 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # as in `ocgan predict … | head`
         sys.stdout = None
         return PIPE_CLOSED
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        return _fail("there is not enough memory: take smaller or fewer images, or less width", 1)
     except OSError as error:  # as of a full disk
         sys.stdout = None
         where = "" if error.filename is None else f"{error.filename!r}: "

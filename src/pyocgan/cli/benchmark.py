@@ -25,7 +25,7 @@ from rich.text import Text
 from ..errors import OcganError, TrainingInterruptedError, UsageError
 from ..tasks import Protocol
 from . import terminal
-from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
+from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:
     from ..benchmark import Cell, Outcome, Result
@@ -47,9 +47,9 @@ def benchmark(
     method: str = "ocgan,knn,knn_cosine,knn_gradients,pca",
     classes: str = "all",
     seeds: str = "0",
-    jobs: int = 1,
+    jobs: Annotated[int, WHOLE] = 1,
     executor: Literal["local", "ray"] = "local",
-    stack: int = 1,
+    stack: Annotated[int, WHOLE] = 1,
     data_root: Path | None = None,
     preset: Preset = "default",
     config: Path | None = None,

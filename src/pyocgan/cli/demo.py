@@ -9,12 +9,13 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from . import terminal
+from .settings import WHOLE
 
 
 def demo(
     *,
     out: Annotated[Path, Parameter(alias="-o")] = Path("demo"),
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    seed: Annotated[int, WHOLE, Parameter(validator=Number(gte=0))] = 0,
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
 ) -> None:
     """Show why OCGAN: train it and an auto-encoder on the digit 8 alone.

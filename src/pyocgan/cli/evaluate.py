@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,8 +64,11 @@ def evaluate(
     """
     from ..data import read
     from ..detector import NoveltyDetector
+    from ..files import check_writable
 
     detector = NoveltyDetector.load(model, device=device)
+    if scores is not None:
+        check_writable(scores.parent)
     task = _task(detector, data_root)
     split = (
         _own_split(task, normal_class)
@@ -142,10 +144,10 @@ def _task(detector: NoveltyDetector, data_root: Path | None) -> Task | None:
 def _own_split(task: Task | None, normal_class: str | None) -> _Split:
     if task is None:
         raise UsageError("the model does not say what it was trained on: name a source to test on")
-    if normal_class is not None and task.normal_class not in (None, normal_class):
-        raise UsageError(f"the model was trained on class {task.normal_class}, not {normal_class}")
     split = replace(task, normal_class=task.normal_class or normal_class).split
     assert split.train.labels is not None
+    if normal_class is not None and split.test.class_name(normal_class) != split.train.labels[0]:
+        raise UsageError(f"the model was trained on class {task.normal_class}, not {normal_class}")
     return _Split(split.test, str(split.train.labels[0]), split.train)
 
 
@@ -226,11 +228,12 @@ def _print(
 ) -> None:
     if as_json:
         methods = {name: result.to_dict() for name, result in results.items()}
-        print(json.dumps({**about, **rates, "methods": methods}, ensure_ascii=False))
+        print(terminal.json_text({**about, **rates, "methods": methods}))
         return
     _print_table(results)
     print(
-        f"\nAt the model's false-alarm rate of {rates['fpr']:g}, it calls "
+        f"\nNormal is class {about['normal_class']}. At the model's false-alarm rate of "
+        f"{rates['fpr']:g}, it calls "
         f"{rates['false_alarm_rate']:.1%} of the normal images novel and finds "
         f"{rates['detection_rate']:.1%} of the novel ones."
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from ..config import PRESETS, resolve
+from . import terminal
 
 
 def info(
@@ -28,7 +28,7 @@ def info(
     """
     content = _installation() if model is None else _model(model)
     if as_json:
-        print(json.dumps(content, ensure_ascii=False))
+        print(terminal.json_text(content))
         return
     brief = _brief_installation(content) if model is None else _brief_model(model, content)
     for key, value in brief.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,8 +93,10 @@ def _open(images: list[str], data_root: Path | None) -> Source:
     from ..data import open_source
     from ..data.stores import Files
 
+    if STDIN in images and len(images) > 1:
+        raise UsageError("- stands for all images: name it alone")
     if images == [STDIN]:
-        images = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        images = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
         if not images:
             raise InputError("no paths came on standard input")
         return open_source(images)
@@ -125,19 +126,11 @@ def _writer(out: Path | None, *, as_json: bool) -> Iterator[Callable[[tuple[Any,
         yield _row_writer(file, as_json=as_json)
 
 
-def _json(content: dict[str, Any]) -> str:
-    """Write JSON; a file's name that is no text is escaped, and comes back as Python reads it."""
-    text = json.dumps(content, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(content)
-    return text
-
-
 def _row_writer(file: IO[str], *, as_json: bool) -> Callable[[tuple[Any, ...]], None]:
     if as_json:
-        return lambda row: print(_json(dict(zip(COLUMNS, row, strict=True))), file=file)
+        return lambda row: print(
+            terminal.json_text(dict(zip(COLUMNS, row, strict=True))), file=file
+        )
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(COLUMNS)
     return lambda row: rows.writerow(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -32,6 +33,16 @@ def note(*lines: str) -> None:
     with suppress(BrokenPipeError):
         for line in lines:
             print(line, file=sys.stderr, flush=True)
+
+
+def json_text(content: Any) -> str:
+    """Write JSON; a file's name that is no text is escaped, and comes back as Python reads it."""
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(content)
+    return text
 
 
 def display(*, quiet: bool = False) -> Silent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from ..errors import TrainingInterruptedError, UsageError
 from ..model_folder import DESCRIPTION
 from ..tasks import Protocol, Task, absolute
 from . import terminal
-from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
+from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:
     from ..detector import NoveltyDetector
@@ -33,7 +34,7 @@ def train(
     preset: Preset = "default",
     config: Path | None = None,
     fpr: float = 0.01,
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    seed: Annotated[int, WHOLE, Parameter(validator=Number(gte=0))] = 0,
     device: str = "auto",
     precision: str = "auto",
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
@@ -89,9 +90,8 @@ def train(
     from ..detector import NoveltyDetector
     from ..run_folder import CHECKPOINT, command_line, environment
 
-    task = Task(
-        absolute(source), normal_class, protocol, seed, str(data_root) if data_root else None
-    )
+    root = None if data_root is None else absolute(str(data_root))
+    task = Task(absolute(source), normal_class, protocol, seed, root)
     detector = NoveltyDetector(
         preset,
         settings=settings_from(config, settings),
@@ -103,12 +103,12 @@ def train(
     )
     images = task.training_images()
     terminal.note(f"learning from {images.description}")
+    if normal_class is not None and images.labels is not None:  # a number means another elsewhere
+        task = replace(task, normal_class=str(images.labels[0]))
     checkpoint = out / CHECKPOINT
-    if restart and checkpoint.is_file():
-        checkpoint.unlink()
-    elif not restart and (out / DESCRIPTION).exists() and not checkpoint.exists():
+    if not restart and (out / DESCRIPTION).exists() and not checkpoint.exists():
         raise UsageError(f"{str(out)!r} holds a model already: choose another --out, or --restart")
-    progress = _fit(detector, images, out, quiet=quiet, tensorboard=tensorboard)
+    progress = _fit(detector, images, out, resume=not restart, quiet=quiet, tensorboard=tensorboard)
     if progress is not None:
         raise TrainingInterruptedError(
             f"interrupted in epoch {progress.epoch} of {progress.epochs}; the same command"
@@ -123,7 +123,13 @@ def train(
 
 
 def _fit(
-    detector: NoveltyDetector, images: Any, out: Path, *, quiet: bool, tensorboard: bool
+    detector: NoveltyDetector,
+    images: Any,
+    out: Path,
+    *,
+    resume: bool,
+    quiet: bool,
+    tensorboard: bool,
 ) -> Progress | None:
     """Fit with everything a run folder keeps.
 
@@ -131,7 +137,7 @@ def _fit(
     """
     from ..run_folder import CHECKPOINT, command_line, describe_run, write_log
 
-    fitting = closing(detector.iter_fit(images, checkpoint=out / CHECKPOINT))
+    fitting = closing(detector.iter_fit(images, checkpoint=out / CHECKPOINT, resume=resume))
     with terminal.interruptible() as interrupted, fitting as steps:
         progress = next(steps)
         describe_run(out, detector.config_, command_line())

@@ -124,7 +124,10 @@ def _unpickled(content: bytes, where: str) -> dict[bytes, Any]:
 
 
 def _is_meta(content: dict[bytes, Any]) -> bool:
-    return len(content.get(b"label_names", ())) == _CLASSES
+    names = content.get(b"label_names")
+    if not isinstance(names, list) or len(names) != _CLASSES:
+        return False
+    return all(isinstance(name, bytes) for name in names)
 
 
 def _is_batch(content: dict[bytes, Any]) -> bool:
@@ -133,5 +136,5 @@ def _is_batch(content: dict[bytes, Any]) -> bool:
         isinstance(data, np.ndarray)
         and data.dtype == np.uint8
         and data.shape == (len(labels), math.prod(_SHAPE))
-        and all(0 <= label < _CLASSES for label in labels)
+        and all(isinstance(n, int | np.integer) and 0 <= n < _CLASSES for n in labels)
     )

@@ -47,7 +47,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0  # of TIFF
+_BITS_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
 class UnreadableImage(InputError):  # noqa: N818
@@ -140,6 +140,7 @@ def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
         image.load()
         method = _UPRIGHT.get(_orientation(image))
         upright = image if method is None else image.transpose(method)
+        upright = _of_16_bits(upright, _declared_bits(image))
         return _inverted(upright) if _is_negative(image) else upright
 
 
@@ -176,6 +177,20 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
         return 1
+
+
+def _declared_bits(image: Image.Image) -> int:
+    """Return the bits of a grey TIFF's pixels, such as 12, whose white is less than 65535."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS_TAG, (16,))
+    return int(bits[0]) if image.mode.startswith("I;16") and len(bits) == 1 else 16
+
+
+def _of_16_bits(image: Image.Image, bits: int) -> Image.Image:
+    if not 8 < bits < 16:
+        return image
+    most = 2**bits - 1
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 65535 + most // 2) // most).astype(np.uint16))
 
 
 def _is_negative(image: Image.Image) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
 from .source import Source, make_source
 from .stores import Files
-from .tree import SUFFIXES, Tree, arrange
+from .tree import SUFFIXES, Tree, arrange, left_out
 
 
 def open_folder(folder: Path, split: str = "all") -> Source:
@@ -20,10 +21,12 @@ def open_folder(folder: Path, split: str = "all") -> Source:
     InputError
         It holds no images, none in the part asked for, or cannot be listed.
     """
-    tree = arrange(_relative_paths(folder), split)
-    require_images(tree, f"folder {folder}")
+    paths = list(_relative_paths(folder))
+    tree = arrange(paths, split)
+    require_images(tree, f"folder {folder}", paths)
     store = Files([folder / path for path in tree.paths])
-    return make_source(store, tree.paths, tree.labels, opening("folder", tree))
+    source = make_source(store, tree.paths, tree.labels, opening("folder", tree))
+    return replace(source, description=source.description + left_out(paths))
 
 
 def open_image(path: Path) -> Source:
@@ -31,12 +34,14 @@ def open_image(path: Path) -> Source:
     return make_source(Files([path]), [path.name], None, f"image file {path.name}:")
 
 
-def require_images(tree: Tree, where: str) -> None:
-    """Raise `InputError` if the tree is empty."""
+def require_images(tree: Tree, where: str, paths: Sequence[str]) -> None:
+    """Raise `InputError` if the tree is empty; `paths` are all that lie there."""
     if not tree.paths:
         part = f" in its {tree.part} part" if tree.part else ""
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise InputError(f"{where} holds no images{part}: looked for {kinds} files at any depth")
+        raise InputError(
+            f"{where} holds no images{part}: looked for {kinds} files at any depth{left_out(paths)}"
+        )
 
 
 def opening(kind: str, tree: Tree) -> str:
@@ -45,15 +50,14 @@ def opening(kind: str, tree: Tree) -> str:
 
 
 def _relative_paths(folder: Path) -> Iterator[str]:
-    """All files below a folder; links to folders are followed, but no folder is entered twice."""
-    entered: set[str] = set()
+    """All files below a folder; links to folders are followed, but not to one they lie in."""
+    within: dict[Path, frozenset[str]] = {}  # of a folder, the folders that it lies in, resolved
     for here, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        resolved = os.path.realpath(here)
-        if resolved in entered:
+        resolved, above = os.path.realpath(here), within.pop(Path(here), frozenset())
+        if resolved in above:
             folders.clear()
             continue
-        entered.add(resolved)
-        folders.sort()  # one order on every file system, so that links give one name
+        within |= dict.fromkeys((Path(here, name) for name in folders), above | {resolved})
         for name in files:
             yield Path(here, name).relative_to(folder).as_posix()
 

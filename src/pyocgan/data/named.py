@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, unknown
+from ..errors import InputError, system_reason, unknown
 from .cifar import open_cifar
 from .digits import open_digits
 from .idx import open_idx_folder
@@ -130,7 +130,10 @@ def named_folder(data_set: NamedSet, data_root: str | os.PathLike[str] | None = 
         import pooch
 
         root = Path(pooch.os_cache("pyocgan"))
-    return Path(root).expanduser() / data_set.name
+    try:
+        return Path(root).expanduser() / data_set.name
+    except RuntimeError as error:  # ~nobody
+        raise InputError(f"{str(root)!r} cannot be opened: {system_reason(error)}") from None
 
 
 def named_in_folder(folder: Path) -> NamedSet | None:

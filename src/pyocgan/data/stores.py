@@ -6,6 +6,7 @@ is open or loaded stays behind, and every process opens or loads it again when i
 
 from __future__ import annotations
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -65,6 +66,8 @@ class Files(Encoded):
     def open(self, index: int) -> BinaryIO:
         """Open one file."""
         try:
+            if self.paths[index].is_fifo():  # nobody may ever write into it
+                raise unreadable("is a named pipe")
             return self.paths[index].open("rb")
         except FileNotFoundError:
             raise unreadable("does not exist") from None
@@ -109,7 +112,7 @@ def _unpacking() -> Iterator[None]:
     """Turn what goes wrong inside a zip file into a reason."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeDecodeError):
         raise unreadable("is damaged inside the zip file") from None
     except (RuntimeError, OSError) as error:  # encrypted, rare compression, taken away
         raise unreadable(f"cannot be unpacked ({error})") from None

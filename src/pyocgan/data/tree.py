@@ -6,11 +6,17 @@ Shared by folders and zip files; knows paths as text with forward slashes and op
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp"})
+# Images of other kinds: that they are left out is said, so that nobody takes them for judged.
+NOT_READ = frozenset(
+    {".gif", ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".heic", ".heif", ".avif", ".jxl", ".tga"}
+    | {".exr", ".dng", ".dcm", ".svg"}
+)
 PARTS = ("train", "test")
 
 # COIL-100 and COIL-20: obj<class>__<angle>.png
@@ -20,15 +26,30 @@ _NUMBER = re.compile(r"(\d+)")
 
 def is_image_name(path: str) -> bool:
     """Tell image files from others by suffix; hidden ones and macOS's doubles are none."""
+    return not _is_hidden(path) and PurePosixPath(path).suffix.lower() in SUFFIXES
+
+
+def left_out(paths: Iterable[str]) -> str:
+    """Say, for the end of a description, how many images are of kinds that are not read."""
+    suffixes = [PurePosixPath(path).suffix.lower() for path in paths if not _is_hidden(path)]
+    counts = Counter(suffix[1:] for suffix in suffixes if suffix in NOT_READ)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
+    return f" (left out, for these kinds are not read: {kinds})" if kinds else ""
+
+
+def _is_hidden(path: str) -> bool:
     parts = PurePosixPath(path).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and PurePosixPath(path).suffix.lower() in SUFFIXES
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
     """Sort key under which ``img2`` comes before ``img10``."""
     words = _NUMBER.split(text)  # every second one is a number
-    numbered = [(int(w), "") if i % 2 else (0, w.casefold()) for i, w in enumerate(words)]
+    digits = [word.lstrip("0") for word in words]  # by their number, then as they are
+    numbered = [
+        (len(d), d) if i % 2 else (0, w.casefold())
+        for i, (w, d) in enumerate(zip(words, digits, strict=True))
+    ]
     return numbered, text
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
 from .folder import opening, require_images
 from .source import Source, make_source
 from .stores import ZipMembers
-from .tree import arrange, is_image_name, without_wrapper
+from .tree import arrange, is_image_name, left_out, without_wrapper
 
 
 def open_zip(path: Path, split: str = "all") -> Source:
@@ -20,16 +22,21 @@ def open_zip(path: Path, split: str = "all") -> Source:
     InputError
         It is no zip file, or holds no images (in the part asked for).
     """
-    wrapper, members = without_wrapper(_members(path))
+    files = _files(path)
+    wrapper, members = without_wrapper(list(filter(is_image_name, files)))
     tree = arrange(members, split)
-    require_images(tree, f"zip file {path}")
+    require_images(tree, f"zip file {path}", files)
+    if len(set(members)) < len(members):
+        twice = next(name for name, count in Counter(members).items() if count > 1)
+        raise InputError(f"{path} holds {wrapper + twice!r} more than once: pack it again")
     store = ZipMembers(path, [wrapper + member for member in tree.paths])
-    return make_source(store, tree.paths, tree.labels, opening("zip file", tree))
+    source = make_source(store, tree.paths, tree.labels, opening("zip file", tree))
+    return replace(source, description=source.description + left_out(files))
 
 
-def _members(path: Path) -> list[str]:
+def _files(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return list(filter(is_image_name, archive.namelist()))
+            return [info.filename for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable zip file: {error}") from None
