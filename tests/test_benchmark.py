@@ -536,6 +536,21 @@ def test_a_result_of_other_settings_is_an_error_that_names_the_file(tmp_path, po
     assert benchmark(tmp_path, method="spy", classes="0,8") == 0
 
 
+def test_a_result_from_before_a_setting_came_is_of_its_default(tmp_path, capsys):
+    flags, chosen = [*TINY, "--epochs=1", "-q"], {"classes": "1", "method": "ocgan"}
+    assert benchmark(tmp_path, *flags, **chosen) == 0
+    (path,) = tmp_path.rglob("class-1-*.json")
+    result = json.loads(path.read_text())
+    del result["config"]["turn_passes"]
+    write(path, result)
+    before = files(tmp_path)
+    assert benchmark(tmp_path, *flags, **chosen) == 0
+    assert files(tmp_path) == before, "computed again"
+    write(path, result | {"config": result["config"] | {"batch_size": 16}})
+    assert benchmark(tmp_path, *flags, **chosen) == 2
+    assert "config (batch_size 16, now 32)" in capsys.readouterr().err
+
+
 def test_a_result_of_other_images_is_an_error(tmp_path, pools, spy):
     cells = cells_of(pools[2], method(make_spy), classes=["0"])
     list(run_cells(cells, tmp_path, ABOUT))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import tiny, tiny_flags
-from pyocgan import algorithm, evidence, images, scoring
+from pyocgan import algorithm, evidence, images, scoring, turns
 from pyocgan.cli import run
 from pyocgan.config import STAGES, Config, resolve
 from pyocgan.errors import ModelError, OcganError, UsageError
@@ -422,6 +423,26 @@ def test_in_bfloat16_no_update_of_T_meets_old_weights(eights):
     assert [
         name for name, w in trained(keeps=True).items() if not torch.equal(w, plain[name])
     ] == []
+
+
+def test_T_may_see_every_image_several_times_an_epoch_in_other_orders(eights, monkeypatch):
+    seen = []
+
+    def update(T, optimizer, x, generator, *, mirror):
+        seen.extend(image.numpy().tobytes() for image in x)
+        return torch.zeros(())
+
+    monkeypatch.setattr(turns, "update", update)
+    pixels = np.unique(eights, axis=0)[:64, ..., None]
+    settings = {"turn_passes": 3, "batch_size": 16, "turn_images": 5, "epochs": 1}
+    settings |= {"image_size": 8, "channels": 1, "least_iterations": 1}
+    for _ in Training(resolve("default", settings), pixels, pixels[:2], seed=0).run():
+        pass
+    counts = Counter(seen)
+    # 16 images are 5, 5, 5 and one that batch normalisation cannot take.
+    assert len(seen) == 3 * 4 * 15
+    assert max(counts.values()) == 3
+    assert not np.array_equal(seen[:15], seen[15:30])
 
 
 def test_few_images_come_several_times_an_epoch_and_equally_often():

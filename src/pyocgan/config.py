@@ -130,6 +130,9 @@ class Config:
     )
     turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
     turn_images: int = _field(32, "Images in a batch of T, each in all its positions.")
+    turn_passes: int = _field(
+        1, "How often T sees every image in an epoch, each time in another order."
+    )
     turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's Adam.")
 
     # Held-out normal images: never trained on. No anomaly is ever seen.
@@ -265,6 +268,14 @@ def settle(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> Config:
     return dataclasses.replace(config, **rule.to_dict())
 
 
+def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config as it was written with the fields that it lacks, which came later.
+
+    Each has a default under which everything stays as it was.
+    """
+    return Config().to_dict() | dict(stored)
+
+
 def merge(
     *,
     file: str | Path | None = None,
@@ -387,7 +398,7 @@ def _spell(wanted: Any) -> str:
 def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
     widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width")
-    positive = (*widths, "latent_size", "epochs", "least_iterations")
+    positive = (*widths, "latent_size", "epochs", "least_iterations", "turn_passes")
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
     bounds |= {
         "batch_size": (2, float("inf")),  # batch normalisation needs two

@@ -125,7 +125,7 @@ class Training:
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
-        self._shuffled: tuple[int, Tensor] | None = None
+        self._shuffled: tuple[int, list[Tensor]] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -229,21 +229,22 @@ class Training:
         state["records"] = [Record(**record) for record in state["records"]]
         self._state = _State(**state)
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        """The order of an epoch's images, a function of seed and epoch alone.
+    def _order(self, epoch: int, turn_pass: int = 0) -> NDArray[np.int64]:
+        """The order of an epoch's images, a function of seed, epoch and T's pass alone.
 
-        All images in turn, as often as it takes.
+        All images in turn, as often as it takes. All networks see the first of T's passes.
         """
-        rng = np.random.default_rng([self.seed, epoch])
+        rng = np.random.default_rng([self.seed, epoch, *([turn_pass] if turn_pass else [])])
         passes = -(-self.iterations * self.batch_size // len(self.images))
         return np.concatenate([rng.permutation(len(self.images)) for _ in range(passes)])
 
-    def next_batch(self) -> Tensor:
+    def next_batch(self, turn_pass: int = 0) -> Tensor:
         """Return the images of the next iteration: (B, K, H, W) in [-1, 1]."""
         epoch, first = self._state.epoch, self._state.iteration * self.batch_size
         if self._shuffled is None or self._shuffled[0] != epoch:
-            self._shuffled = epoch, torch.from_numpy(self._order(epoch)).to(self.device)
-        rows = self._shuffled[1][first : first + self.batch_size]
+            orders = [self._order(epoch, number) for number in range(self.config.turn_passes)]
+            self._shuffled = epoch, [torch.from_numpy(order).to(self.device) for order in orders]
+        rows = self._shuffled[1][turn_pass][first : first + self.batch_size]
         return to_range(self.images[rows])
 
     def _iterate(self) -> None:
@@ -270,7 +271,10 @@ class Training:
         return self._end_epoch() if self._state.iteration == self.iterations else None
 
     def update_turns(self, x: Tensor) -> Tensor:
-        """Step T, which no other network depends on, on the images; return its mean loss."""
+        """Step T, which no other network depends on, on the images and those of its other passes.
+
+        Return its mean loss.
+        """
         T = self.evidence.T
         assert T is not None
         assert self.turn_optimizer is not None
@@ -279,9 +283,11 @@ class Training:
             group["lr"] = turns.learning_rate(done, self.config.turn_learning_rate)
         T.train()
         mirror = self.config.symmetry == "mirror"
+        further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
         losses = [
             turns.update(T, self.turn_optimizer, some, self.generator, mirror=mirror)
-            for some in torch.split(x, self.config.turn_images)
+            for images in (x, *further)
+            for some in torch.split(images, self.config.turn_images)
             if len(some) > 1  # batch normalisation needs two
         ]
         return torch.stack(losses).mean()

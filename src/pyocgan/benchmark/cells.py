@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..baselines import Baseline
+from ..config import completed
 from ..errors import InputError, OcganError, UsageError
 from ..evaluation import evaluate
 from ..files import write_bytes, write_json
@@ -240,7 +241,7 @@ def _checked(cell: Cell, path: Path) -> Result:
 
 
 def read_result(path: Path) -> Result:
-    """Read a result file.
+    """Read a result file; settings of OCGAN that came later are as they are by default.
 
     Raises
     ------
@@ -253,6 +254,8 @@ def read_result(path: Path) -> Result:
         raise InputError(f"{str(path)!r} cannot be read as a result: {error}") from None
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         raise InputError(f"{str(path)!r} is not the result of a benchmark")
+    if result.get("kind") == "ocgan" and isinstance(result.get("config"), dict):
+        result["config"] = completed(result["config"])
     return result
 
 
