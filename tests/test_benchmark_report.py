@@ -570,6 +570,20 @@ def test_long_names_of_columns_slant_and_short_ones_stand():
     assert set(angles) == {50}
 
 
+@pytest.mark.parametrize(
+    ("width", "columns"), [(figures.WIDE, 3), (figures.NARROW, 2), (figures.NARROW / 2, 1)]
+)
+def test_a_legend_has_as_many_columns_as_fit(width, columns):
+    figure = Figure(figsize=(width / 100, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for title in ("without training", "OCGAN (default)", "OCGAN (paper)", "printed"):
+        ax.scatter([0], [0], label=title)
+    legend = figures._legend(figure)
+    assert legend._ncols == columns
+    assert figure.legends == [legend]
+    assert legend.get_window_extent().width <= figure.bbox.width
+
+
 def test_the_recorded_path_of_a_data_set_is_found_in_its_command(tmp_path):
     (tmp_path / "d; e").mkdir()
     command = f"ocgan benchmark --dataset '{tmp_path}/d; e' --method knn"

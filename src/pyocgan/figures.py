@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -261,7 +262,7 @@ def strip_chart(
             sides = [places - 0.15, places + 0.15]
             ax.plot(sides, ends, color=style["muted"], linewidth=1, zorder=2)
         _auroc_axis(ax, columns, np.concatenate([_floats(one.values) for one in series]), style)
-        figure.legend(loc="outside upper left", ncols=3)
+        _legend(figure)
         return _chart_png(figure)
 
 
@@ -388,7 +389,7 @@ def bar_chart(
         _titles(ax, columns, width, places + (count - 1) / 2)
         ax.set(xlim=(0.5, 1.06), xlabel="mean AUROC")
         ax.set_xticks(np.arange(0.5, 1.01, 0.1))
-        figure.legend(loc="outside upper left", ncols=3 if width > NARROW else 1)
+        _legend(figure)
         return _chart_png(figure)
 
 
@@ -494,6 +495,17 @@ def _marks(
         zorder=3 + order,
         clip_on=False,
     )
+
+
+def _legend(figure: Figure) -> Legend:
+    """Put a legend above, in three columns or as many as fit the width."""
+    for columns in (3, 2, 1):
+        legend = figure.legend(loc="outside upper left", ncols=columns)
+        figure.draw_without_rendering()
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+    return legend
 
 
 def _auroc_axis(
