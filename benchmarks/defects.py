@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pyocgan.baselines import BASELINES
+from pyocgan.data import ImageRule
 from pyocgan.detector import NoveltyDetector
 from pyocgan.figures import image_grid, png_bytes
 from pyocgan.files import write_bytes
@@ -89,9 +89,8 @@ def spoil(picture: Picture, defect: str, rng: np.random.Generator) -> Picture:
 
 def as_seen(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
     """Return pictures as a camera and the library's own resizing give them: (N, SEEN, SEEN, K)."""
-    images = [Image.fromarray(np.uint8(np.clip(p, 0, 1) * 255).squeeze()) for p in pictures]
-    seen = [np.asarray(i.resize((SEEN, SEEN), Image.Resampling.BILINEAR)) for i in images]
-    return np.stack(seen).reshape(len(seen), SEEN, SEEN, -1)
+    pixels = (np.clip(np.stack(pictures), 0, 1) * 255).astype(np.uint8)
+    return ImageRule((SEEN, SEEN), pixels.shape[3]).apply_array(pixels)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

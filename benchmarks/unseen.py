@@ -26,7 +26,7 @@ from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
 
 from .defects import SIDE, TESTED, TRAINED, Picture, as_seen, spoil
-from .development import auroc
+from .development import auroc, head
 
 MATERIALS = ("brick", "grass", "gravel")
 GREY_DEFECTS = ("scratch", "spot", "smear")
@@ -76,10 +76,11 @@ def material(name: str, rng: np.random.Generator, trained: int, tested: int) -> 
 def letters(fonts: Path, wanted: str, rng: np.random.Generator) -> Iterator[Task]:
     """One task a letter: novel are the other letters, in families of fonts that none trained on."""
     files = sorted(path for path in fonts.iterdir() if path.suffix.lower() in (".ttf", ".otf"))
-    families = sorted({path.stem.partition("-")[0] for path in files})
+    family = {path: path.stem.partition("-")[0] for path in files}
+    families = sorted(set(family.values()))
     held_out = set(rng.permutation(families)[: len(families) // 3])
-    known = [path for path in files if path.stem.partition("-")[0] not in held_out]
-    others = [path for path in files if path.stem.partition("-")[0] in held_out]
+    known = [path for path in files if family[path] not in held_out]
+    others = [path for path in files if family[path] in held_out]
     seen = {letter: printed(letter, known, rng) for letter in wanted}
     unseen = {letter: printed(letter, others, rng) for letter in wanted}
     for letter in wanted:
@@ -124,8 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = {"epochs": 1, "least_iterations": 1} if options.quick else {}
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    print("| images | default |", *(f" {title} |" for title, _ in BASELINES.values()), sep="")
-    print("|---" * (2 + len(BASELINES)) + "|")
+    titles = ["images", "default", *(title for title, _ in BASELINES.values())]
+    print(*head(titles, len(titles)), sep="\n")
     shown = []
     for kind in _kinds(options):
         found = []

@@ -233,12 +233,10 @@ MAPS: dict[Score, Callable[[Batch, Normal], Tensor]] = {
 def patch_distances(batch: Batch, normal: Normal) -> Tensor:
     """Return the distance of every patch to the nearest normal one: (B, h, w)."""
     b, _, h, w = batch.patches.shape
-    phi, known = batch.patches.movedim(1, 3).flatten(0, 2), normal["patches"].to(batch.x.dtype)
-    mean = known.mean(0)  # what all have in common would cost the differences their precision
-    known = known - mean
+    phi, known = projection.centred(batch.patches.movedim(1, 3).flatten(0, 2), normal["patches"])
     halves = known.square().sum(1) / 2  # ½‖a − b‖² less ½‖a‖² ranks as the distance does
     found = []
-    for part in torch.split(phi - mean, PATCHES_AT_ONCE):
+    for part in torch.split(phi, PATCHES_AT_ONCE):
         nearest = torch.addmm(halves, part, known.mT, alpha=-1).argmin(1)
         found.append((part - known[nearest]).square().sum(1).sqrt())
     return torch.cat(found).view(b, h, w)

@@ -29,7 +29,7 @@ def residual(phi: Tensor, normal: Tensor) -> Tensor:
     normal
         Features of normal images, (n, D), n ≥ 1; of another precision perhaps.
     """
-    phi, normal = _centred(phi, normal)
+    phi, normal = centred(phi, normal)
     near = normal[nearest(phi, normal)]
     return phi - _mixed(_shares(phi, near), near)
 
@@ -40,7 +40,7 @@ def unexpected(part: Tensor, rest: Tensor, normal_part: Tensor, normal_rest: Ten
     The part is projected onto the plane of its neighbours, (B, D) among (n, D), which makes it a
     mixture of them; `rest` (B, E) less the same mixture of the rests of those images, (n, E).
     """
-    part, normal_part = _centred(part, normal_part)
+    part, normal_part = centred(part, normal_part)
     rows = nearest(part, normal_part)
     shares = _shares(part, normal_part[rows])
     return rest - _mixed(shares, normal_rest[rows].to(rest.dtype))
@@ -66,7 +66,7 @@ def nearest(phi: Tensor, normal: Tensor) -> Tensor:
     return candidates.gather(1, torch.cat(exact).topk(k, largest=False).indices)
 
 
-def _centred(phi: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+def centred(phi: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     """Return both less the mean of the normal ones, in the precision of the first.
 
     No plane minds, and where all images are nearly one, as a fixed camera's, their differences

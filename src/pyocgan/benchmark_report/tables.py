@@ -142,7 +142,7 @@ class Table:
         """Return the rows by stage wherever all four stages differ in nothing else."""
         groups: dict[str, dict[str, Row]] = defaultdict(dict)
         for row in self.of_kind("ocgan"):
-            rest = {k: value for k, value in row.config.items() if k != "stage"}
+            rest = {key: value for key, value in row.config.items() if key != "stage"}
             groups[json.dumps(rest, sort_keys=True)][str(row.config.get("stage"))] = row
         complete = [group for group in groups.values() if group.keys() >= STAGES.keys()]
         return [{stage: group[stage] for stage in STAGES} for group in complete]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import cyclopts
 
 from ..errors import InputError
 from . import terminal
-
-if TYPE_CHECKING:
-    from ..data import Source
 
 MOST_REASONS = 10  # of unreadable images that are named
 
@@ -80,28 +77,18 @@ def describe(
     data_root
         Where named data sets lie.
     """
-    from ..data import infer_rule, open_source
+    from ..data import open_source
+    from ..data.inferring import read_headers, rule_of
 
     images = open_source(source, split=split, data_root=data_root)
-    reasons = _unreadable(images)
-    if len(reasons) == len(images):
-        raise InputError(f"no image can be read of {images.description}: {reasons[0]}")
-    rule, notes = infer_rule(images)
+    headers, unreadable = read_headers(images)
+    if not headers:
+        raise InputError(f"no image can be read of {images.description}: {unreadable[0]}")
+    rule, notes = rule_of(headers)
     print(images.description, f"images would be {rule.describe()}", *notes, sep="\n")
     if images.labels is not None:
         counts = Counter(images.labels.tolist())
         terminal.table("", ["class", "images"], [[c, f"{counts[c]:,}"] for c in images.classes])
-    terminal.note(*reasons[:MOST_REASONS])
-    if len(reasons) > MOST_REASONS:
-        terminal.note(f"and {len(reasons) - MOST_REASONS:,} more: {len(reasons):,} in all")
-
-
-def _unreadable(images: Source) -> list[str]:
-    """Say of each image whose size cannot be read why; pixels may be damaged all the same."""
-    reasons = []
-    for index in range(len(images)):
-        try:
-            images.header(index)
-        except InputError as error:
-            reasons.append(str(error))
-    return reasons
+    terminal.note(*map(str, unreadable[:MOST_REASONS]))
+    if len(unreadable) > MOST_REASONS:
+        terminal.note(f"and {len(unreadable) - MOST_REASONS:,} more: {len(unreadable):,} in all")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .source import Source, make_source
-from .stores import Files
+from .stores import Files, Store
 from .tree import SUFFIXES, Tree, arrange, left_out
 
 
@@ -21,12 +21,10 @@ def open_folder(folder: Path, split: str = "all") -> Source:
     InputError
         It holds no images, none in the part asked for, or cannot be listed.
     """
-    paths = list(_relative_paths(folder))
-    tree = arrange(paths, split)
-    require_images(tree, f"folder {folder}", paths)
+    files = list(_relative_paths(folder))
+    tree = arrange(files, split)
     store = Files([folder / path for path in tree.paths])
-    source = make_source(store, tree.paths, tree.labels, opening("folder", tree))
-    return replace(source, description=source.description + left_out(paths))
+    return source_of(tree, store, "folder", folder, files)
 
 
 def open_image(path: Path) -> Source:
@@ -34,19 +32,24 @@ def open_image(path: Path) -> Source:
     return make_source(Files([path]), [path.name], None, f"image file {path.name}:")
 
 
-def require_images(tree: Tree, where: str, paths: Sequence[str]) -> None:
-    """Raise `InputError` if the tree is empty; `paths` are all that lie there."""
+def source_of(tree: Tree, store: Store, kind: str, path: Path, files: Sequence[str]) -> Source:
+    """Build the source of a tree of images; its description says which `files` are left out.
+
+    Raises
+    ------
+    InputError
+        The tree is empty.
+    """
     if not tree.paths:
         part = f" in its {tree.part} part" if tree.part else ""
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise InputError(
-            f"{where} holds no images{part}: looked for {kinds} files at any depth{left_out(paths)}"
+            f"{kind} {path} holds no images{part}: looked for {kinds} files at any depth"
+            f"{left_out(files)}"
         )
-
-
-def opening(kind: str, tree: Tree) -> str:
-    """First words of the description of a tree of images."""
-    return f"{tree.part} part of a {kind}:" if tree.part else f"{kind} of"
+    opening = f"{tree.part} part of a {kind}:" if tree.part else f"{kind} of"
+    source = make_source(store, tree.paths, tree.labels, opening)
+    return replace(source, description=source.description + left_out(files))
 
 
 def _relative_paths(folder: Path) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Literal
 
 from ..errors import UsageError
@@ -45,17 +44,30 @@ def infer_rule(
     UsageError
         A size or number of channels out of its range.
     """
-    headers = set(_headers(source))
+    return rule_of(read_headers(source)[0], image_size, channels)
+
+
+def rule_of(
+    headers: set[Header],
+    image_size: Literal["auto"] | int | Size = "auto",
+    channels: Literal["auto", 1, 3] = "auto",
+) -> tuple[ImageRule, tuple[str, ...]]:
+    """Do what `infer_rule` does for images of these headers."""
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
     rule = ImageRule(_chosen_size(image_size, sizes), _chosen_channels(channels, modes))
     return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, modes))
 
 
-def _headers(source: Source) -> Iterator[Header]:
+def read_headers(source: Source) -> tuple[set[Header], list[UnreadableImage]]:
+    """Return the different headers of a source's images, and what cannot be read of the others."""
+    headers, unreadable = set(), []
     for index in range(len(source)):
-        with suppress(UnreadableImage):
-            yield source.header(index)
+        try:
+            headers.add(source.header(index))
+        except UnreadableImage as error:
+            unreadable.append(error)
+    return headers, unreadable
 
 
 def _chosen_size(wanted: str | int | Size, seen: list[Size]) -> Size:

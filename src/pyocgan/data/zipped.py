@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from .folder import opening, require_images
-from .source import Source, make_source
+from .folder import source_of
+from .source import Source
 from .stores import ZipMembers
-from .tree import arrange, is_image_name, left_out, without_wrapper
+from .tree import arrange, is_image_name, without_wrapper
 
 
 def open_zip(path: Path, split: str = "all") -> Source:
@@ -25,13 +24,12 @@ def open_zip(path: Path, split: str = "all") -> Source:
     files = _files(path)
     wrapper, members = without_wrapper(list(filter(is_image_name, files)))
     tree = arrange(members, split)
-    require_images(tree, f"zip file {path}", files)
-    if len(set(members)) < len(members):
-        twice = next(name for name, count in Counter(members).items() if count > 1)
-        raise InputError(f"{path} holds {wrapper + twice!r} more than once: pack it again")
     store = ZipMembers(path, [wrapper + member for member in tree.paths])
-    source = make_source(store, tree.paths, tree.labels, opening("zip file", tree))
-    return replace(source, description=source.description + left_out(files))
+    source = source_of(tree, store, "zip file", path, files)
+    twice = [name for name, count in Counter(members).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} holds {wrapper + twice[0]!r} more than once: pack it again")
+    return source
 
 
 def _files(path: Path) -> list[str]:
