@@ -159,6 +159,64 @@ def test_moved_images_are_shifted_by_whole_pixels_and_mirrored_at_random():
     assert any(as_mirrored)
 
 
+def test_a_cropped_image_is_a_part_of_it_made_as_large():
+    across, down = torch.meshgrid(torch.arange(32.0), torch.arange(24.0), indexing="xy")
+    x = torch.stack([across, down]).expand(200, 2, 24, 32)
+    inner = turns.cropped(x, torch.Generator().manual_seed(0), 0.5)[:, :, 2:-2, 2:-2]
+    for ramp, axis, side in ((inner[:, 0], 2, 32), (inner[:, 1], 1, 24)):
+        slopes = ramp.diff(dim=axis).flatten(1)
+        torch.testing.assert_close(slopes, slopes[:, :1].expand_as(slopes), atol=1e-3, rtol=0)
+        part = slopes.mean(1)
+        assert 0.5 <= part.min() < 0.55 < 0.95 < part.max() <= 1
+        assert ramp.min() < 2.5, "nowhere at one edge"
+        assert ramp.max() > side - 3.5, "nowhere at the other"
+    torch.testing.assert_close(*(one.diff(dim=axis).mean((1, 2)) for one, axis in zip(
+        (inner[:, 0], inner[:, 1]), (2, 1), strict=True)))  # fmt: skip
+
+
+def muon_and_adam(**settings):
+    given = {"turn_muon_rate": 0.06, "turn_learning_rate": 0.003, "turn_hidden": 5, "turn_width": 3}
+    config = resolve("default", given | settings)
+    T = turns.build(config, 1, (8, 8), torch.Generator().manual_seed(0))
+    optimizers = turns.build_optimizers(T, config)
+    return T, optimizers, config
+
+
+def test_muon_moves_every_direction_of_a_matrix_alike_and_adam_the_rest():
+    T, optimizers, config = muon_and_adam()
+    before = {name: weight.detach().clone() for name, weight in T.named_parameters()}
+    x = to_range(torch.from_numpy(pixels(8, 8, 8, 1)))
+    turns.update(T, optimizers.values(), x, torch.Generator().manual_seed(0), config)
+    for name, weight in T.named_parameters():
+        change = weight.detach() - before[name]
+        if weight.ndim > 1 and not name.startswith("logits.3"):
+            rows = change.flatten(1) / 0.06
+            stretch = max(1, rows.shape[0] / rows.shape[1]) ** 0.5  # tall matrices move farther
+            found = torch.linalg.svdvals(rows / stretch)
+            strong = found[found > 0.3]  # a direction without any gradient stays
+            assert len(strong) >= 2 or min(rows.shape) < 2, name
+            assert found.max() < 1.4, name
+        else:
+            assert change.abs().max() == pytest.approx(0.003, rel=0.1), name
+
+
+def test_without_muon_one_adam_moves_all_of_T():
+    T, optimizers, _ = muon_and_adam(turn_muon_rate=0)
+    assert list(optimizers) == ["turns"]
+    (group,) = optimizers["turns"].param_groups
+    assert {id(w) for w in group["params"]} == {id(w) for w in T.parameters()}
+
+
+def test_with_two_sides_a_mirrored_image_looks_the_same_to_T():
+    settings = {**TINY, "scores": ("turns", "views"), "image_size": 8, "autoencoder_width": 2}
+    X = pixels(40, 8, 8, 3)
+    for sides, alike in ((1, False), (2, True)):
+        wanted = settings | {"turn_sides": sides}
+        found = NoveltyDetector("default", settings=wanted, fpr=0.5).fit(X)
+        one, other = found.novelty_scores(X), found.novelty_scores(X[:, :, ::-1])
+        assert np.allclose(one, other, atol=1e-4) == alike
+
+
 def test_turn_learning_rate_rises_and_ends_at_zero():
     rates = [turns.learning_rate(done, 1.0) for done in np.linspace(0, 1, 101)]
     assert rates[0] == pytest.approx(0.1)
@@ -297,8 +355,8 @@ def test_each_score_against_an_independent_computation(summed, eights):
         surprise = sum(-T(view).log_softmax(1)[:, k] for k, view in enumerate(turned))
         np.testing.assert_allclose(scores["turns"], surprise + turns.SMALLEST, rtol=1e-4)
         views = [
-            turns.features(turns.seen(T, to_range(torch.from_numpy(pixels)))).numpy()
-            for pixels in (X, train)
+            turns.features(turns.seen(T, to_range(torch.from_numpy(p)), mirror=False)).numpy()
+            for p in (X, train)
         ]
     np.testing.assert_allclose(scores["views"], plane_distance(*views), atol=2e-3)
 
@@ -308,7 +366,8 @@ def test_what_T_sees_has_unit_norm_in_each_position_and_turns_with_the_image():
     x = to_range(torch.from_numpy(pixels(5, 8, 8, 1)))
     with torch.no_grad():
         both = (x, x.rot90(1, (2, 3)))
-        seen, quarter = (turns.features(turns.seen(T, y)).view(5, 4, 32) for y in both)
+        looks = (turns.seen(T, y, mirror=False) for y in both)
+        seen, quarter = (turns.features(look).view(5, 4, 32) for look in looks)
     torch.testing.assert_close(seen.norm(dim=2), torch.ones(5, 4))
     torch.testing.assert_close(quarter, seen.roll(-1, 1))
 
@@ -517,7 +576,12 @@ def test_T_counts_as_far_as_it_is_certain(eights, monkeypatch, certainty, share)
 
 def test_T_looks_at_held_out_images_once(eights, monkeypatch):
     looks, seen = [], turns.seen
-    monkeypatch.setattr(turns, "seen", lambda T, x: (looks.append(len(x)), seen(T, x))[1])
+
+    def look(T, x, *, mirror):
+        looks.append(len(x))
+        return seen(T, x, mirror=mirror)
+
+    monkeypatch.setattr(turns, "seen", look)
     settings = {**TINY, "scores": ("windows", "turns")}
     found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
     *training, validation, calibration = looks
@@ -553,12 +617,12 @@ def test_certainty_is_what_T_knows_beyond_guessing():
     T = turns.TurnClassifier(1, (8, 8), 3)
     torch.nn.init.zeros_(T.logits.weight)
     torch.nn.init.zeros_(T.logits.bias)
-    assert turns.certainty(T, torch.rand(4, 6, 12)).item() == pytest.approx(0, abs=1e-6)
+    assert turns.certainty(T, torch.rand(1, 4, 6, 12)).item() == pytest.approx(0, abs=1e-6)
     T.logits.weight.data[:, :4] = 50 * torch.eye(4)
     knows = torch.eye(4)[:, None].expand(4, 6, 4)
-    sure = torch.cat([knows, torch.zeros(4, 6, 8)], 2)
+    sure = torch.cat([knows, torch.zeros(4, 6, 8)], 2)[None]
     assert turns.certainty(T, sure).item() == pytest.approx(1, abs=1e-6)
-    assert turns.certainty(T, sure.flip(0)).item() == 0, "certain, and wrong"
+    assert turns.certainty(T, sure.flip(1)).item() == 0, "certain, and wrong"
 
 
 def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):

@@ -16,9 +16,9 @@ ROOT = Path(pyocgan.__file__).parent
 # A module may import those of the lines above its own; a folder is one module.
 LAYERS = """
     errors blank
-    data files figures images turns calibration evaluation baselines
+    data files figures images calibration evaluation baselines
     config report model_folder
-    convolution gradients losses run_folder tasks
+    convolution gradients losses turns run_folder tasks
     networks
     frozen folding
     mining scoring projection

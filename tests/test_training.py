@@ -18,6 +18,7 @@ from conftest import tiny, tiny_flags
 from pyocgan import algorithm, evidence, images, scoring, turns
 from pyocgan.cli import run
 from pyocgan.config import STAGES, Config, resolve
+from pyocgan.detector import NoveltyDetector
 from pyocgan.errors import ModelError, OcganError, UsageError
 from pyocgan.training import Training, open_fabric
 
@@ -100,6 +101,28 @@ def test_interrupted_and_resumed_equals_uninterrupted(uninterrupted, eights, tmp
     assert first.history == stopped.history
     assert len([*steps]) == 8 - after, "iterations were done twice, or left out"
     assert_same(resumed, uninterrupted, eights)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_all_that_colour_images_train_goes_on_as_well(tmp_path, after):
+    X = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    small = {"batch_size": 16, "epochs": 2, "least_iterations": 1, "image_size": 8}
+    small |= {"autoencoder_width": 2, "latent_size": 2, "turn_width": 3, "turn_passes": 2}
+    small |= {"turn_hidden": 4, "turn_muon_rate": 0.06, "turn_crop": 0.7, "turn_sides": 2}
+
+    def detector():
+        return NoveltyDetector("default", settings=small, fpr=0.5, device="cpu")
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    steps = detector().iter_fit(X, checkpoint=checkpoint)
+    for _ in range(1 + after):
+        next(steps)
+    steps.close()
+    assert any("turns_muon" in name for name in load_file(checkpoint)), "nothing to go on with"
+    resumed = detector()
+    for _ in resumed.iter_fit(X, checkpoint=checkpoint):
+        pass
+    assert_same(resumed, detector().fit(X), X)
 
 
 def test_interrupted_at_every_iteration(uninterrupted, eights, tmp_path):
@@ -428,7 +451,7 @@ def test_in_bfloat16_no_update_of_T_meets_old_weights(eights):
 def test_T_may_see_every_image_several_times_an_epoch_in_other_orders(eights, monkeypatch):
     seen = []
 
-    def update(T, optimizer, x, generator, *, mirror):
+    def update(T, optimizers, x, generator, config):
         seen.extend(image.numpy().tobytes() for image in x)
         return torch.zeros(())
 

@@ -129,11 +129,23 @@ class Config:
         "none", "What leaves an image of the class in it, for training T: none, or mirror."
     )
     turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
+    turn_hidden: int = _field(
+        0, "Width of a hidden layer between what T's scores see and its logits; 0 leaves it out."
+    )
     turn_images: int = _field(32, "Images in a batch of T, each in all its positions.")
     turn_passes: int = _field(
         1, "How often T sees every image in an epoch, each time in another order."
     )
     turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's Adam.")
+    turn_muon_rate: float = _field(
+        0.0, "Highest learning rate of Muon, for all of T's matrices but the last; 0: Adam's too."
+    )
+    turn_crop: float = _field(
+        1.0, "Smallest share of an image's sides that T sees of it in training, made as large."
+    )
+    turn_sides: Literal[1, 2] = _field(
+        1, "What T's scores look at: 1, the image, or 2, the mirrored one as well."
+    )
 
     # Held-out normal images: never trained on. No anomaly is ever seen.
     validation_fraction: float = _field(
@@ -414,6 +426,9 @@ def _check(config: Config) -> None:
         "contrast_floor": (0, float("inf")),
         "learning_rate": (1e-12, 1),
         "turn_learning_rate": (1e-12, 1),
+        "turn_hidden": (0, float("inf")),
+        "turn_muon_rate": (0, 1),
+        "turn_crop": (0.1, 1),
         "adam_beta1": (0, 0.999999),
         "validation_fraction": (0.01, 0.4),  # half may calibrate, and some must train
         "calibration_fraction": (0.01, 0.5),

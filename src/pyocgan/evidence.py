@@ -3,7 +3,8 @@
 Each score of `novelty` is standardised by its logarithm's mean and deviation over held-out normal
 images, so that no anomaly and no test image counts; an image's novelty is their sum, weighted as
 `config.score_weights` says. A single score is returned as it is.
-Letters: N images, n normal ones, B batch, K channels, H W pixels, V views, F of T's features.
+Letters: N images, n normal ones, B batch, K channels, H W pixels, S sides, V views, F
+of T's features.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Evidence(nn.Module):
         self.T = None
         if config.uses_turns:
             generator = torch.Generator().manual_seed(seed)
-            self.T = turns.build(channels, size, config.turn_width, generator)
+            self.T = turns.build(config, channels, size, generator)
         self.normal = nn.Module()
         for space in dict.fromkeys(SPACES[name] for name in self.scores if name in SPACES):
             self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))
@@ -117,11 +118,11 @@ def gather(
 def _trust(evidence: Evidence, seen: list[Tensor]) -> Tensor:
     """Return the share of its weight that each score gets: (number of scores,) in 0 … 1.
 
-    By what T sees in held-out images, some (V, B, F); none where there is no T.
+    By what T sees in held-out images, some (S, V, B, F); none where there is no T.
     """
     trust = torch.ones_like(evidence.weights)
     if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
-        certainty = turns.certainty(evidence.T, torch.cat(seen, 1))
+        certainty = turns.certainty(evidence.T, torch.cat(seen, 2))
         of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
         trust[of_T] = (certainty / CERTAIN).clamp(max=1)
     return trust

@@ -2,7 +2,8 @@
 
 The paper scores by the squared error of pixels alone (section 3.3). The others compare what the
 networks make of an image, or the image itself, with normal images. `evidence` adds them up.
-Letters: B batch, K channels, H W pixels, h w cells, d latent size, V views, F of T's features.
+Letters: B batch, K channels, H W pixels, h w cells, d latent size, S sides, V views,
+F of T's features.
 """
 
 from __future__ import annotations
@@ -76,13 +77,13 @@ class Batch:
 
     @cached_property
     def seen(self) -> Tensor:
-        """What T sees in the image's positions, (V, B, F)."""
+        """What T sees in the image's positions, (S, V, B, F)."""
         assert self.T is not None
-        return turns.seen(self.T, self.x)
+        return turns.seen(self.T, self.x, mirror=self.config.turn_sides == 2)
 
     @property
     def views(self) -> Tensor:
-        """The same side by side, (B, V·F)."""
+        """The same as one vector an image, (B, V·F)."""
         return turns.features(self.seen)
 
 

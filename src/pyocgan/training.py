@@ -117,9 +117,9 @@ class Training:
         self.optimizers = algorithm.build_optimizers(config, self.nets)
         self.evidence = Evidence(config, channels, (height, width), seed=int(seeds[2]))
         self.evidence.to(fabric.device)
-        self.turn_optimizer = None
+        self.turn_optimizers: dict[str, torch.optim.Optimizer] = {}
         if self.evidence.T is not None:
-            self.turn_optimizer = torch.optim.AdamW(self.evidence.T.parameters())
+            self.turn_optimizers = turns.build_optimizers(self.evidence.T, config)
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(train).to(fabric.device)
         self.best: dict[str, Tensor] = {}
@@ -277,15 +277,15 @@ class Training:
         """
         T = self.evidence.T
         assert T is not None
-        assert self.turn_optimizer is not None
+        optimizers = self.turn_optimizers.values()
         done = self.steps / (self.iterations * self.config.epochs)
-        for group in self.turn_optimizer.param_groups:
-            group["lr"] = turns.learning_rate(done, self.config.turn_learning_rate)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = turns.learning_rate(done, optimizer.defaults["lr"])
         T.train()
-        mirror = self.config.symmetry == "mirror"
         further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
         losses = [
-            turns.update(T, self.turn_optimizer, some, self.generator, mirror=mirror)
+            turns.update(T, optimizers, some, self.generator, self.config)
             for images in (x, *further)
             for some in torch.split(images, self.config.turn_images)
             if len(some) > 1  # batch normalisation needs two
@@ -325,7 +325,7 @@ class Training:
         return Progress(*done, record, tuple(history))
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        all_of_them = vars(self.optimizers) | {"turns": self.turn_optimizer}
+        all_of_them = vars(self.optimizers) | self.turn_optimizers
         return {name: o for name, o in all_of_them.items() if o is not None}
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
