@@ -21,6 +21,7 @@ from .blank import blank
 from .config import Config
 
 SHIFT = 0.1  # share of a side by which an image is moved at most, in training
+WHOLE = 1.05  # of its sides, a little more than all: what is scored lies within what T learned
 LARGEST = 32  # pixels of a side that T looks at
 SMALLEST = 0.01  # added to a surprise before its logarithm, as T is often quite sure
 
@@ -204,14 +205,18 @@ def update(
 
 
 def cropped(x: Tensor, generator: torch.Generator, smallest: float) -> Tensor:
-    """Return a part of each image, of `smallest` to all of its sides, anywhere, made as large."""
+    """Return a part of each image, of `smallest` to `WHOLE` of its sides, anywhere, as large as it.
+
+    What lies outside is reflected.
+    """
     part, down, right = torch.rand(3, len(x), device=x.device, generator=generator)
-    part = smallest + (1 - smallest) * part
+    part = smallest + (WHOLE - smallest) * part
+    room = (1 - part).clamp(min=0)
     rows = torch.zeros(len(x), 2, 3, device=x.device)
     rows[:, 0, 0] = rows[:, 1, 1] = part
-    rows[:, 0, 2], rows[:, 1, 2] = (1 - part) * (2 * right - 1), (1 - part) * (2 * down - 1)
+    rows[:, 0, 2], rows[:, 1, 2] = room * (2 * right - 1), room * (2 * down - 1)
     grid = F.affine_grid(rows, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
 def moved(x: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:
