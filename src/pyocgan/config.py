@@ -96,12 +96,12 @@ class Config:
     mining_warmup: float = _field(0.2, "Share of the epochs that pass before mining starts.")
 
     # Optimisation (section 3.4). Batch size and epochs are not printed.
-    learning_rate: float = _field(2e-4, "Adam's learning rate, for every network.")
-    adam_beta1: float = _field(0.5, "Adam's β₁, for every network.")
+    learning_rate: float = _field(2e-4, "Adam's learning rate, for all networks but T.")
+    adam_beta1: float = _field(0.5, "Adam's β₁, for all networks but T.")
     batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.")
     epochs: int = _field(50, "Passes over the training images.")
     least_iterations: int = _field(
-        1, "Batches of an epoch at least; fewer images than that come several times."
+        1, "Batches in an epoch at least; a few images come several times."
     )
 
     # Scores (see `novelty`). The paper has the first alone; several are standardised and added.
@@ -126,7 +126,7 @@ class Config:
         "divided by it: the smaller, the more faint edges count; 0 leaves cells as they are.",
     )
     symmetry: Literal["none", "mirror"] = _field(
-        "none", "What leaves an image of the class in it, for training T: none, or mirror."
+        "none", "What leaves an image in its class, for training T: none, or mirror."
     )
     turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
     turn_hidden: int = _field(
@@ -136,20 +136,24 @@ class Config:
     turn_passes: int = _field(
         1, "How often T sees every image in an epoch, each time in another order."
     )
-    turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's Adam.")
+    turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's AdamW.")
     turn_muon_rate: float = _field(
-        0.0, "Highest learning rate of Muon, for all of T's matrices but the last; 0: Adam's too."
+        0.0,
+        "Highest learning rate of Muon, for all of T's matrices but the last; 0: AdamW has all.",
     )
     turn_crop: float = _field(
-        1.0, "Smallest share of an image's sides that T sees of it in training, made as large."
+        1.0,
+        "Smallest part of an image's sides that T trains on (to 1.05), made as large; 1: none.",
     )
     turn_sides: Literal[1, 2] = _field(
-        1, "What T's scores look at: 1, the image, or 2, the mirrored one as well."
+        1, "What T's scores look at: 1, the image; 2, the mirrored one as well."
     )
 
     # Held-out normal images: never trained on. No anomaly is ever seen.
     validation_fraction: float = _field(
-        0.1, "Share of the images that chooses the checkpoint (lowest reconstruction error)."
+        0.1,
+        "Share of the images that chooses the checkpoint (lowest reconstruction error) and "
+        "standardises the scores.",
     )
     calibration_fraction: float = _field(
         0.1, "Share of the images that calibrates; more where the false-alarm rate needs more."

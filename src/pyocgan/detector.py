@@ -57,7 +57,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     preset
-        ``"paper"``: the numbers of the paper. ``"default"``, ``"fast"``: narrower networks.
+        ``"default"``: the best found here, OCGAN's networks and more scores. ``"paper"``: the
+        numbers of the paper. ``"fast"``: paper, narrower and shorter, to try things.
     settings
         Fields of `pyocgan.config.Config` that differ from the preset, such as
         ``{"epochs": 20, "stage": "ae"}``.

@@ -95,7 +95,8 @@ def benchmark(
     data_root
         Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
-        Of ocgan. paper: the numbers of the paper; default and fast: narrower networks.
+        Of ocgan. default: the best found here; paper: the numbers of the paper; fast: paper,
+        narrower and shorter, to try things.
     config
         A YAML file of ocgan's settings.
     device

@@ -17,7 +17,7 @@ def info(
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Describe a model, or this installation and its presets.
+    """Describe a model, or this installation and its presets, for grey images of up to 32 pixels.
 
     Parameters
     ----------

@@ -65,7 +65,8 @@ def train(
     data_root
         Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
-        paper: the numbers of the paper; default and fast: narrower networks.
+        default: the best found here; paper: the numbers of the paper; fast: paper, narrower and
+        shorter, to try things.
     config
         A YAML file of settings.
     fpr
