@@ -73,10 +73,13 @@ def test_rates_may_be_numpys():
     assert images_needed(np.float32(0.5)) == images_needed(np.float64(0.5)) == 1
 
 
-def test_rounding_is_less_than_what_is_added_for_it():
+def test_what_is_added_for_rounding_grows_with_what_the_scores_are_multiplied_by():
     scores = np.array([-3.0, 0.0, 2.0])
-    assert np.abs(above_rounding(scores, sums=True) - scores - 1e-3).max() < 1e-12
-    np.testing.assert_allclose(above_rounding(np.array([0.05]), sums=False), 0.05 * (1 + 1e-5))
+    little, much = (above_rounding(scores, np.array(w)) - scores for w in ([1.0, 2], [3e4, 1e4]))
+    assert (little > 0).all()
+    assert (much > 100 * little).all()
+    alone = above_rounding(np.array([0.05]), None)
+    assert 0.05 < alone[0] < 0.0501
 
 
 def test_rates_that_floating_point_rounds_down_are_reached():

@@ -41,6 +41,7 @@ def write_list(path, text):
         ("l.txt", "# photos\n\na.png\n  deep/b.png  ", None),
         ("l.csv", "path,label\na.png,good\ndeep/b.png,bad\n", ["good", "bad"]),
         ("l.csv", "path\na.png\ndeep/b.png\n", None),
+        ("l.csv", "# photos\n\npath,label\na.png,good\ndeep/b.png,bad\n", ["good", "bad"]),
         ("l.csv", '"a.png","x, y"\ndeep/b.png,z', ["x, y", "z"]),
         ("l.csv", "\ufeffa.png,1\ndeep/b.png,2", ["1", "2"]),
         ("l.tsv", "path\tlabel\na.png\tgood\ndeep/b.png\tbad\n", ["good", "bad"]),
@@ -60,6 +61,7 @@ def test_list_files(tmp_path, name, text, labels):
         ("# only a comment\n", "names no images"),
         ("a.png,good\ndeep/b.png\n", "gives a label to 1 of 2 images: label all or none"),
         ("a.png,good\nb.png,bad,0.5\n", "line 2: .* is not path,label"),
+        ('"a.png","two\nlines"\nb.png,bad,0.5\n', "line 3: .* is not path,label"),
         (",good\n", "line 1: .* is not path,label"),
     ],
 )

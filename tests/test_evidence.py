@@ -15,6 +15,7 @@ from pyocgan import (
     novelty,
     projection,
     scoring,
+    turn_training,
     turns,
 )
 from pyocgan.config import resolve
@@ -76,6 +77,37 @@ def test_gradients_of_large_images_stay_small_and_forget_contrast(changed):
     torch.testing.assert_close(flat_gradients(0.3 * x + 0.2, config), features)
 
 
+@pytest.mark.parametrize("side", [33, 64, 69, 89, 103, 127, 128])
+@pytest.mark.parametrize("cells", [gradients.CELLS, gradients.FINE_CELLS])
+def test_the_last_pixels_of_a_large_image_count_as_the_first_ones(side, cells):
+    pooling = gradients._pooling(side, gradients._cell(side, cells))
+    np.testing.assert_allclose(pooling.sum(1), 1)
+    np.testing.assert_allclose(pooling, pooling[::-1, ::-1], atol=1e-12)
+    assert pooling.sum(0).min() > 0.8 * pooling.sum(0).max()
+
+
+@pytest.mark.parametrize(("h", "w"), [(33, 64), (64, 127), (128, 40)])
+def test_the_map_of_patches_puts_each_where_it_lies(h, w):
+    seen = gradients.patches(torch.rand(1, 1, h, w))
+    distances = torch.zeros(1, *seen.shape[2:])
+    for row, column in ((0, 0), (3, 5), (-1, -1)):
+        one = distances.clone()
+        one[0, row, column] = 1
+        heat = gradients.spread_patches(one, (h, w))[0]
+        found = [float((heat.sum(1 - axis) >= 0.99 * heat.sum(1 - axis).max()).nonzero().float()
+                       .mean()) for axis in (0, 1)]  # fmt: skip
+        # What of an image changes the patch most stands where the map has it.
+        x = torch.zeros(1, 1, h, w, requires_grad=True)
+        gradients.patches(x + torch.rand(1, 1, h, w))[0, :, row, column].square().sum().backward()
+        weight = x.grad[0, 0].abs()
+        middle = [
+            float((weight.sum(1 - axis) * torch.arange(n)).sum() / weight.sum())
+            for axis, n in ((0, h), (1, w))
+        ]
+        cell = max(2, -(-max(h, w) // gradients.FINE_CELLS))
+        assert np.abs(np.array(found) - middle).max() < 1.5 * cell, (row, column)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.35])
 @pytest.mark.parametrize("floor", [0.0, 0.2])
 def test_gradients_of_an_even_image_are_zero_and_so_are_their_derivatives(floor, smoothing):
@@ -127,14 +159,14 @@ def test_turn_loss_of_a_network_that_knows_nothing_is_chance():
     ignorant = turns.TurnClassifier(1, (8, 8), 3)
     for weight in ignorant.logits.parameters():
         torch.nn.init.zeros_(weight)
-    loss = turns.l_turns(ignorant, torch.rand(5, 1, 8, 8))
+    loss = turns.l_turns(ignorant, turns.seen(ignorant, torch.rand(5, 1, 8, 8), mirror=False)[0])
     torch.testing.assert_close(loss, torch.full((5,), 4 * np.log(4), dtype=torch.float32))
 
 
 def test_moved_images_are_shifted_by_whole_pixels_and_mirrored_at_random():
     x = torch.rand(64, 3, 20, 10)
     one, same, other, plain = (
-        turns.moved(x, torch.Generator().manual_seed(seed), mirror=mirror)
+        turn_training.moved(x, torch.Generator().manual_seed(seed), mirror=mirror)
         for seed, mirror in ((3, True), (3, True), (4, True), (3, False))
     )
     assert torch.equal(one, same)
@@ -159,17 +191,19 @@ def test_moved_images_are_shifted_by_whole_pixels_and_mirrored_at_random():
     assert any(as_mirrored)
 
 
-def test_a_cropped_image_is_a_part_of_it_made_as_large():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_cropped_image_is_a_part_of_it_made_as_large(autocast):
     across, down = torch.meshgrid(torch.arange(32.0), torch.arange(24.0), indexing="xy")
     x = torch.stack([across, down]).expand(400, 2, 24, 32)
-    inner = turns.cropped(x, torch.Generator().manual_seed(0), 0.5)[:, :, 3:-3, 3:-3]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        inner = turn_training.cropped(x, torch.Generator().manual_seed(0), 0.5)[:, :, 3:-3, 3:-3]
     slopes = []
     for ramp, axis, side in ((inner[:, 0], 2, 32), (inner[:, 1], 1, 24)):
         slope = ramp.diff(dim=axis).flatten(1)
         torch.testing.assert_close(slope, slope[:, :1].expand_as(slope), atol=1e-3, rtol=0)
         slopes.append(slope.mean(1))
         assert 0.5 <= slopes[-1].min() < 0.55
-        assert 1 < slopes[-1].max() <= turns.WHOLE
+        assert 1 < slopes[-1].max() <= turn_training.WHOLE
         assert ramp.min() < 3, "nowhere at one edge"
         assert ramp.max() > side - 4, "nowhere at the other"
         assert ramp.min() >= 0
@@ -181,7 +215,7 @@ def muon_and_adam(**settings):
     given = {"turn_muon_rate": 0.06, "turn_learning_rate": 0.003, "turn_hidden": 5, "turn_width": 3}
     config = resolve("default", given | settings)
     T = turns.build(config, 1, (8, 8), torch.Generator().manual_seed(0))
-    optimizers = turns.build_optimizers(T, config)
+    optimizers = turn_training.build_optimizers(T, config)
     return T, optimizers, config
 
 
@@ -189,7 +223,7 @@ def test_muon_moves_every_direction_of_a_matrix_alike_and_adam_the_rest():
     T, optimizers, config = muon_and_adam()
     before = {name: weight.detach().clone() for name, weight in T.named_parameters()}
     x = to_range(torch.from_numpy(pixels(8, 8, 8, 1)))
-    turns.update(T, optimizers.values(), x, torch.Generator().manual_seed(0), config)
+    turn_training.update(T, optimizers.values(), x, torch.Generator().manual_seed(0), config)
     for name, weight in T.named_parameters():
         change = weight.detach() - before[name]
         if weight.ndim > 1 and not name.startswith("logits.3"):
@@ -203,6 +237,56 @@ def test_muon_moves_every_direction_of_a_matrix_alike_and_adam_the_rest():
             assert change.abs().max() == pytest.approx(0.003, rel=0.1), name
 
 
+def test_muon_is_torchs_on_each_matrix_for_several_steps():
+    T, optimizers, _ = muon_and_adam()
+    muon = optimizers["turns_muon"]
+    twins = [torch.nn.Parameter(w.detach().flatten(1).clone()) for w in muon.weights]
+    momentum, rounds = turn_training.MOMENTUM, turn_training.ROUNDS
+    plain = torch.optim.Muon(twins, 0.06, weight_decay=0.0, momentum=momentum, ns_steps=rounds)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        for weight, twin in zip(muon.weights, twins, strict=True):
+            weight.grad = torch.randn_like(weight)
+            twin.grad = weight.grad.flatten(1).clone()
+        muon.step()
+        plain.step()
+    for weight, twin in zip(muon.weights, twins, strict=True):
+        torch.testing.assert_close(weight.detach().flatten(1), twin.detach())
+    assert {id(w) for w in muon.weights} <= {id(w) for w in T.parameters()}
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.06])
+def test_T_learns_which_way_is_up(rate):
+    T, optimizers, config = muon_and_adam(turn_muon_rate=rate, turn_crop=0.7)
+    X = np.zeros((64, 8, 8, 1), np.uint8)
+    X[:, :3] = pixels(64, 3, 8, 1) // 2 + 128  # bright at the top
+    x, draws = to_range(torch.from_numpy(X)), torch.Generator().manual_seed(0)
+    for step in range(30):
+        loss = turn_training.train(T, optimizers, [x], step / 30, draws, config)
+    assert loss < 0.75 * 4 * np.log(4), "of 1, guessing"
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.7])
+@pytest.mark.parametrize("symmetry", ["none", "mirror"])
+def test_images_are_changed_for_T_as_the_settings_say(monkeypatch, crop, symmetry):
+    T, optimizers, config = muon_and_adam(turn_crop=crop, symmetry=symmetry)
+    asked = []
+
+    def cropped(x, generator, smallest):
+        asked.append(smallest)
+        return x
+
+    def moved(x, generator, *, mirror):
+        asked.append(mirror)
+        return x
+
+    monkeypatch.setattr(turn_training, "cropped", cropped)
+    monkeypatch.setattr(turn_training, "moved", moved)
+    x = to_range(torch.from_numpy(pixels(4, 8, 8, 1)))
+    turn_training.update(T, optimizers.values(), x, torch.Generator(), config)
+    assert asked == ([crop] if crop < 1 else []) + [symmetry == "mirror"]
+
+
 def test_without_muon_one_adam_moves_all_of_T():
     T, optimizers, _ = muon_and_adam(turn_muon_rate=0)
     assert list(optimizers) == ["turns"]
@@ -214,14 +298,14 @@ def test_with_two_sides_a_mirrored_image_looks_the_same_to_T():
     settings = {**TINY, "scores": ("turns", "views"), "image_size": 8, "autoencoder_width": 2}
     X = pixels(40, 8, 8, 3)
     for sides, alike in ((1, False), (2, True)):
-        wanted = settings | {"turn_sides": sides}
+        wanted = settings | {"turn_sides": sides, "symmetry": "mirror"}
         found = NoveltyDetector("default", settings=wanted, fpr=0.5).fit(X)
         one, other = found.novelty_scores(X), found.novelty_scores(X[:, :, ::-1])
         assert np.allclose(one, other, atol=1e-4) == alike
 
 
 def test_turn_learning_rate_rises_and_ends_at_zero():
-    rates = [turns.learning_rate(done, 1.0) for done in np.linspace(0, 1, 101)]
+    rates = [turn_training.learning_rate(done, 1.0) for done in np.linspace(0, 1, 101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1)
     assert rates[-1] == pytest.approx(0)
@@ -358,7 +442,7 @@ def test_each_score_against_an_independent_computation(summed, eights):
         surprise = sum(-T(view).log_softmax(1)[:, k] for k, view in enumerate(turned))
         np.testing.assert_allclose(scores["turns"], surprise + turns.SMALLEST, rtol=1e-4)
         views = [
-            turns.features(turns.seen(T, to_range(torch.from_numpy(p)), mirror=False)).numpy()
+            turns.side_by_side(turns.seen(T, to_range(torch.from_numpy(p)), mirror=False)).numpy()
             for p in (X, train)
         ]
     np.testing.assert_allclose(scores["views"], plane_distance(*views), atol=2e-3)
@@ -370,7 +454,7 @@ def test_what_T_sees_has_unit_norm_in_each_position_and_turns_with_the_image():
     with torch.no_grad():
         both = (x, x.rot90(1, (2, 3)))
         looks = (turns.seen(T, y, mirror=False) for y in both)
-        seen, quarter = (turns.features(look).view(5, 4, 32) for look in looks)
+        seen, quarter = (turns.side_by_side(look).view(5, 4, 32) for look in looks)
     torch.testing.assert_close(seen.norm(dim=2), torch.ones(5, 4))
     torch.testing.assert_close(quarter, seen.roll(-1, 1))
 
@@ -587,9 +671,7 @@ def test_T_looks_at_held_out_images_once(eights, monkeypatch):
     monkeypatch.setattr(turns, "seen", look)
     settings = {**TINY, "scores": ("windows", "turns")}
     found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
-    *training, validation, calibration = looks
-    assert set(training) == {TINY["batch_size"]}
-    assert (validation, calibration) == (found.split_.validation, found.split_.calibration)
+    assert looks == [found.split_.validation, found.split_.calibration]
 
 
 def test_scores_of_T_alone_keep_their_weights(eights, monkeypatch):

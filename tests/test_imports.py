@@ -19,7 +19,7 @@ LAYERS = """
     data files figures images calibration evaluation baselines
     config report model_folder
     convolution gradients losses turns run_folder tasks
-    networks
+    networks turn_training
     frozen folding
     mining scoring projection
     algorithm novelty

@@ -300,7 +300,8 @@ def test_detectors_fitted_together_are_those_fitted_alone(double, digits, tmp_pa
         assert one.fingerprint_ == other.fingerprint_
         assert one.threshold_ == pytest.approx(other.threshold_, rel=1e-6)
         np.testing.assert_allclose(one.novelty_scores(X), other.novelty_scores(X), rtol=1e-6)
-    assert len({one.seconds_ for one in together}) == 1
+    trained = [one.history_[-1].seconds for one in together]
+    assert all(one.seconds_ > sum(trained) / 3 for one in together), "a share, and what follows"
 
 
 def test_a_detector_that_cannot_be_fitted_does_not_stop_the_others(eights, tmp_path):

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import tiny, tiny_flags
-from pyocgan import algorithm, evidence, images, scoring, turns
+from pyocgan import algorithm, evidence, images, scoring, turn_training
 from pyocgan.cli import run
 from pyocgan.config import STAGES, Config, resolve
 from pyocgan.detector import NoveltyDetector
@@ -108,7 +108,8 @@ def test_all_that_colour_images_train_goes_on_as_well(tmp_path, after):
     X = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
     small = {"batch_size": 16, "epochs": 2, "least_iterations": 1, "image_size": 8}
     small |= {"autoencoder_width": 2, "latent_size": 2, "turn_width": 3, "turn_passes": 2}
-    small |= {"turn_hidden": 4, "turn_muon_rate": 0.06, "turn_crop": 0.7, "turn_sides": 2}
+    small |= {"turn_hidden": 4, "turn_muon_rate": 0.06, "turn_crop": 0.7, "symmetry": "mirror"}
+    small["turn_sides"] = 2
 
     def detector():
         return NoveltyDetector("default", settings=small, fpr=0.5, device="cpu")
@@ -455,7 +456,7 @@ def test_T_may_see_every_image_several_times_an_epoch_in_other_orders(eights, mo
         seen.extend(image.numpy().tobytes() for image in x)
         return torch.zeros(())
 
-    monkeypatch.setattr(turns, "update", update)
+    monkeypatch.setattr(turn_training, "update", update)
     pixels = np.unique(eights, axis=0)[:64, ..., None]
     settings = {"turn_passes": 3, "batch_size": 16, "turn_images": 5, "epochs": 1}
     settings |= {"image_size": 8, "channels": 1, "least_iterations": 1}

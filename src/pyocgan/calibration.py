@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InputError, UsageError
 
 SMALLEST_FPR = 1e-9  # no one has more images than that
+ROUNDING = 1e-5  # of a score, relative
+LEAST_MARGIN = 1e-3  # of sums of deviations, which are near 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def _reachable(n_calibration: int) -> str:
     return f"; {math.ceil(smallest / unit) * unit:.2g} is in reach"
 
 
-def above_rounding(scores: NDArray[np.float64], *, sums: bool) -> NDArray[np.float64]:
+def above_rounding(
+    scores: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
     """Raise calibration scores by a little more than rounding makes of an image's score.
 
     Which depends on how many images are scored at once. Without it a copy of a calibration image
@@ -98,10 +102,13 @@ def above_rounding(scores: NDArray[np.float64], *, sums: bool) -> NDArray[np.flo
     ----------
     scores
         Of calibration images.
-    sums
-        Whether they are sums of deviations, near 0, rather than positive.
+    weights
+        What the logarithm of each score is multiplied by before they are added up; None where
+        there is one score, which is positive.
     """
-    return scores + 1e-3 if sums else scores * (1 + 1e-5)
+    if weights is None:
+        return scores * (1 + ROUNDING)
+    return scores + max(LEAST_MARGIN, ROUNDING * float(weights.sum()))
 
 
 @dataclass(frozen=True)

@@ -283,8 +283,16 @@ def resolve(
 
 
 def settle(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> Config:
-    """Return what `resolve` does for images that `rule` takes, with nothing left "auto"."""
+    """Return what `resolve` does for images that `rule` takes, with nothing left "auto".
+
+    Raises
+    ------
+    UsageError
+        As `resolve`; and where T's scores would look at what T has not learned.
+    """
     config = resolve(preset, settings, channels=rule.channels, size=rule.image_size)
+    if config.turn_sides == 2 and config.symmetry != "mirror":
+        raise UsageError("turn_sides = 2 needs symmetry = mirror: T must have seen mirrored images")
     return dataclasses.replace(config, **rule.to_dict())
 
 

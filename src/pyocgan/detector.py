@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -33,7 +35,7 @@ from .data import (
     read,
     read_batches,
 )
-from .errors import OcganError, UsageError
+from .errors import OcganError, UsageError, caught
 from .images import to_pixels
 from .networks import Networks
 from .stacked import StackedTraining
@@ -222,15 +224,16 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _finish(self, prepared: _Prepared, training: Training) -> None:
+        started = time.perf_counter()
         self._keep(training.best_networks())
         self.history_ = training.progress().history
-        self.best_epoch_, self.seconds_ = training.best_epoch, training.seconds
+        self.best_epoch_ = training.best_epoch
         self.evidence_ = training.evidence
         held_out = prepared.validation
         evidence.gather(self.evidence_, self.networks_, prepared.train, held_out, self.config_)
         scores = self._scores(prepared.calibration)
-        several = len(self.config_.scores) > 1
-        self._calibrate(Calibration.of(above_rounding(scores, sums=several)))
+        self._calibrate(Calibration.of(above_rounding(scores, self.evidence_.factors)))
+        self.seconds_ = training.seconds + time.perf_counter() - started
 
     def _scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         return evidence.novelty_scores(self.evidence_, self.networks_, pixels, self.config_)
@@ -458,7 +461,7 @@ def fit_together(
 ) -> list[OcganError | None]:
     """Fit detectors, each on images of its own, training all as one program.
 
-    Each becomes what `fit` makes of it, to rounding. `seconds_` is an equal share of the time.
+    Each becomes what `fit` makes of it, to rounding. Of training, `seconds_` has an equal share.
 
     Parameters
     ----------
@@ -477,10 +480,11 @@ def fit_together(
     errors: dict[int, OcganError] = {}
     begun: dict[int, tuple[_Prepared, Training]] = {}
     for number, (detector, X, path) in enumerate(zip(detectors, images, checkpoints, strict=True)):
-        try:
-            begun[number] = detector._begin(X, path)
-        except OcganError as error:
-            errors[number] = error
+        found = caught(partial(detector._begin, X, path))
+        if isinstance(found, OcganError):
+            errors[number] = found
+        else:
+            begun[number] = found
     stack = StackedTraining([training for _, training in begun.values()])
     identities = [detectors[number]._identity(*begun[number]) for number in begun]
     paths = [checkpoints[number] for number in begun]
@@ -490,12 +494,12 @@ def fit_together(
     for number, fitting in begun.items():
         if number in errors:
             continue
-        try:
-            detectors[number]._finish(*fitting)
-        except OcganError as error:
+        error = caught(partial(detectors[number]._finish, *fitting))
+        if error is not None:
             errors[number] = error
-        else:
-            detectors[number].seconds_ = sum(t.seconds for t in stack.trainings) / len(begun)
+            continue
+        share = sum(training.seconds for training in stack.trainings) / len(begun)
+        detectors[number].seconds_ += share - fitting[1].seconds
     return [errors.get(number) for number in range(len(detectors))]
 
 

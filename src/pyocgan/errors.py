@@ -5,8 +5,11 @@ Each names what came in and what to do. ``exit_code`` is what ``ocgan`` returns 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class OcganError(Exception):
@@ -71,3 +74,13 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     else:
         hint = f"did you mean {close[0]!r}? known: {listing}"
     return UsageError(f"unknown {kind} {given!r}: {hint}")
+
+
+def caught(work: Callable[[], T]) -> T | OcganError:
+    """Do it, or return the error: whatever goes wrong with one of many leaves the others alone."""
+    try:
+        return work()
+    except OcganError as error:
+        return error
+    except Exception as error:
+        return OcganError(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -69,6 +69,14 @@ class Evidence(nn.Module):
         self.register_buffer("weights", _weights(config))
 
     @property
+    def factors(self) -> NDArray[np.float64] | None:
+        """What each score's logarithm is multiplied by in their sum; None where there is one."""
+        if len(self.scores) == 1:
+            return None
+        result: NDArray[np.float64] = (self.weights / self.std).cpu().double().numpy()
+        return result
+
+    @property
     def known(self) -> Normal:
         """What stands in `normal`, by name."""
         return dict(self.normal.named_buffers())
@@ -94,7 +102,7 @@ def gather(
     kept: dict[str, list[Tensor]] = {space: [] for space in evidence.known if space != USUAL}
     draws = torch.Generator().manual_seed(0)
     if kept:
-        for batch in _batches(evidence, nets, train[:: -(-len(train) // NORMAL_AMONG)], config):
+        for batch in _batches(evidence, nets, _evenly(train, NORMAL_AMONG), config):
             for space, features in kept.items():
                 features.append(_kept(space, getattr(batch, space), len(train), draws))
     for space, features in kept.items():
@@ -113,6 +121,13 @@ def gather(
         evidence.mean.copy_(logs.mean(0))
         evidence.std.copy_(logs.std(0, correction=0).clamp(min=SMALLEST_STD))
         evidence.weights.copy_(_weights(config).to(evidence.weights) * _trust(evidence, seen))
+
+
+def _evenly(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """Return `most` of the images at most, from all over them."""
+    count = min(len(pixels), most)
+    chosen: NDArray[np.uint8] = pixels[np.linspace(0, len(pixels) - 1, count).astype(int)]
+    return chosen
 
 
 def _trust(evidence: Evidence, seen: list[Tensor]) -> Tensor:

@@ -81,6 +81,14 @@ def spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
     return rows.T @ cells @ columns
 
 
+def spread_patches(distances: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate what is said of patches (B, h, w), each in its middle, to pixels: (B, H, W)."""
+    rows, columns = (
+        torch.from_numpy(_between_patches(n)).to(distances.device, distances.dtype) for n in size
+    )
+    return rows @ distances @ columns.T
+
+
 def _along_sides(matrix: Callable[[int], NDArray[np.float64]], x: Tensor) -> Tensor:
     """Apply to both sides of images (…, H, W) the matrix made for their numbers of pixels."""
     rows, columns = (torch.from_numpy(matrix(n)).to(x.device, x.dtype) for n in x.shape[-2:])
@@ -113,8 +121,29 @@ def _blurring(side: int, sigma: float) -> NDArray[np.float64]:
 
 @lru_cache
 def _pooling(side: int, cell: int) -> NDArray[np.float64]:
-    """The matrix that blurs `side` pixels and averages `cell` of them: (cells, side)."""
-    cells = side // cell
-    blurred = _blurring(side, 0.5 * cell)[: cells * cell]
-    result: NDArray[np.float64] = blurred.reshape(cells, cell, side).mean(axis=1)
+    """The matrix that blurs `side` pixels and averages `cell` of them or a little more.
+
+    (cells, side).
+    """
+    edges = _edges(side, cell)[:, None]
+    pixels = np.arange(side)
+    shares = (np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)).clip(min=0)
+    result: NDArray[np.float64] = shares @ _blurring(side, 0.5 * cell)
+    result /= shares.sum(1, keepdims=True)
     return result
+
+
+@lru_cache
+def _between_patches(side: int) -> NDArray[np.float64]:
+    """The matrix that interpolates between the middles of patches: (side, patches)."""
+    middles = _edges(side, _cell(side, FINE_CELLS))[1:-1] - 0.5  # of two cells: where they meet
+    return np.stack([np.interp(np.arange(side), middles, one) for one in np.eye(len(middles))], 1)
+
+
+def _edges(side: int, cell: int) -> NDArray[np.float64]:
+    """Where cells begin and end, in pixels: (cells + 1,).
+
+    Of up to 32 pixels they are the baseline's, which leaves out an odd last one.
+    """
+    cells = side // cell
+    return np.linspace(0, side if side > 2 * CELLS else 2 * cells, cells + 1)

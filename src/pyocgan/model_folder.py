@@ -21,7 +21,7 @@ from .files import write_bytes, write_json
 
 DESCRIPTION = "model.json"
 FORMAT = "pyocgan model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
@@ -95,7 +95,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ModelError(
             f"{str(folder)!r} has model format {version!r}, pyocgan {__version__} reads "
-            f"{FORMAT_VERSION}: use pyocgan {description.get('pyocgan')}, which wrote it"
+            f"{FORMAT_VERSION}: use pyocgan {description.get('pyocgan')}, which wrote it, or train anew"
         )
     return description
 

@@ -14,11 +14,16 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from . import projection, scoring, turns
 from .config import Config, Score
-from .gradients import gradient_error, gradient_error_maps, gradient_maps, spread
+from .gradients import (
+    gradient_error,
+    gradient_error_maps,
+    gradient_maps,
+    spread,
+    spread_patches,
+)
 from .gradients import patches as gradient_patches
 from .networks import Networks
 
@@ -84,7 +89,7 @@ class Batch:
     @property
     def views(self) -> Tensor:
         """The same as one vector an image, (B, V·F)."""
-        return turns.features(self.seen)
+        return turns.side_by_side(self.seen)
 
 
 # ---- each score, (B,) ≥ 0 ------------------------------------------------------------------------
@@ -216,8 +221,7 @@ def completion_map(batch: Batch, normal: Normal) -> Tensor:
 
 def patches_map(batch: Batch, normal: Normal) -> Tensor:
     """The distance of the patch about each pixel to the nearest normal one, beside the usual."""
-    distances = _beside_usual(batch, normal)[:, None]
-    return F.interpolate(distances, batch.size, mode="bilinear", align_corners=False)[:, 0]
+    return spread_patches(_beside_usual(batch, normal), batch.size)
 
 
 # The score that says best where an image is novel comes first.

@@ -6,6 +6,7 @@ drives it may draw it, save it, or stop.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -23,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from . import algorithm, scoring, turns
+from . import algorithm, scoring, turn_training
 from .config import Config
 from .convolution import transforms_kept
 from .errors import ModelError, OcganError, UsageError
@@ -119,7 +120,7 @@ class Training:
         self.evidence.to(fabric.device)
         self.turn_optimizers: dict[str, torch.optim.Optimizer] = {}
         if self.evidence.T is not None:
-            self.turn_optimizers = turns.build_optimizers(self.evidence.T, config)
+            self.turn_optimizers = turn_training.build_optimizers(self.evidence.T, config)
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(train).to(fabric.device)
         self.best: dict[str, Tensor] = {}
@@ -275,22 +276,13 @@ class Training:
 
         Return its mean loss.
         """
-        T = self.evidence.T
-        assert T is not None
-        optimizers = self.turn_optimizers.values()
-        done = self.steps / (self.iterations * self.config.epochs)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = turns.learning_rate(done, optimizer.defaults["lr"])
-        T.train()
+        assert self.evidence.T is not None
         further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
-        losses = [
-            turns.update(T, optimizers, some, self.generator, self.config)
-            for images in (x, *further)
-            for some in torch.split(images, self.config.turn_images)
-            if len(some) > 1  # batch normalisation needs two
-        ]
-        return torch.stack(losses).mean()
+        done = self.steps / (self.iterations * self.config.epochs)
+        batches = itertools.chain([x], further)
+        return turn_training.train(
+            self.evidence.T, self.turn_optimizers, batches, done, self.generator, self.config
+        )
 
     @property
     def mining(self) -> bool:

@@ -9,20 +9,20 @@ import shlex
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..baselines import Baseline
 from ..config import completed
-from ..errors import InputError, OcganError, UsageError
+from ..errors import InputError, OcganError, UsageError, caught
 from ..evaluation import evaluate
 from ..files import write_bytes, write_json
 from ..methods import Method, Resumable
@@ -31,7 +31,6 @@ from ..tasks import Protocol
 from .images import Pool, Trial
 
 Result = dict[str, Any]  # the content of a result file
-T = TypeVar("T")
 
 FORMAT = "pyocgan cell"
 
@@ -164,29 +163,19 @@ def measure(
     Yield for each what `Cell.measure` returns, or the error that it ended with.
     """
     if len(cells) == 1:
-        yield _caught(partial(cells[0].measure, checkpoints[0]))
+        yield caught(partial(cells[0].measure, checkpoints[0]))
         return
     from ..detector import NoveltyDetector, fit_together
 
     scorers = [cast("NoveltyDetector", cell.method.make(cell.seed)) for cell in cells]
     pixels = [cell.trial.train_pixels for cell in cells]
-    fitted = _caught(partial(fit_together, scorers, pixels, checkpoints=checkpoints))
+    fitted = caught(partial(fit_together, scorers, pixels, checkpoints=checkpoints))
     errors = [fitted] * len(cells) if isinstance(fitted, OcganError) else fitted
     for cell, scorer, error in zip(cells, scorers, errors, strict=True):
         if error is not None:
             yield error
             continue
-        yield _caught(partial(cell.judge, scorer, scorer.seconds_, len(cells)))
-
-
-def _caught(work: Callable[[], T]) -> T | OcganError:
-    """Do it, or return the error: whatever goes wrong in a cell ends that cell, not the grid."""
-    try:
-        return work()
-    except OcganError as error:
-        return error
-    except Exception as error:
-        return OcganError(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        yield caught(partial(cell.judge, scorer, scorer.seconds_, len(cells)))
 
 
 def _fit(scorer: Baseline, pixels: NDArray[np.uint8], checkpoint: Path | None) -> float:

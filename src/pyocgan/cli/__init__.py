@@ -7,6 +7,7 @@ Each command is a module; what needs torch is imported inside the functions that
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,7 @@ EXIT_CODES = """
 Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input; 4 novelty found with
 --fail-on-novel; 130 interrupted (the same command goes on); 141 nobody read all of the output.
 """
+NO_MEMORY = re.compile("allocate memory|out of memory")  # as PyTorch says it, also of a GPU
 PIPE_CLOSED = 141  # 128 and the number of SIGPIPE, as a shell says it
 
 
@@ -80,7 +82,7 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout = None
         return PIPE_CLOSED
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+        if isinstance(error, RuntimeError) and not NO_MEMORY.search(str(error)):
             raise
         return _fail("there is not enough memory: take smaller or fewer images, or less width", 1)
     except OSError as error:  # as of a full disk

@@ -78,20 +78,23 @@ def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
     return make_source(Files(files), [str(path) for path in files], None, "list of")
 
 
-def _fields(lines: Iterable[str], where: str, delimiter: str) -> Iterator[list[str]]:
+def _fields(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(lines, delimiter=delimiter)
     try:
-        yield from reader
+        for row in reader:
+            yield reader.line_num, row
     except csv.Error as error:  # as of a quotation mark that nothing closes
         raise InputError(f"{where}, line {reader.line_num}: {error}") from None
 
 
 def _rows(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[str, str]]:
-    for number, row in enumerate(_fields(lines, where, delimiter), start=1):
+    first = True
+    for number, row in _fields(lines, where, delimiter):
         fields = [field.strip() for field in row]
         if not any(fields) or fields[0].startswith("#"):
             continue
-        if number == 1 and fields in (["path"], ["path", "label"]):
+        is_header, first = first and fields in (["path"], ["path", "label"]), False
+        if is_header:
             continue
         if len(fields) > 2 or not fields[0]:
             raise InputError(f"{where}, line {number}: {row!r} is not path{delimiter}label")
