@@ -19,10 +19,9 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from data_fixtures import write_idx, write_tree
-from pyocgan import methods
+from pyocgan import claims, methods
 from pyocgan.baselines import NearestNeighbours
 from pyocgan.benchmark import (
-    claims,
     finished,
     grid,
     open_pool,

@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 
 from conftest import TINY, ocgan, tiny_flags
+from pyocgan.claims import claimed
 from pyocgan.config import FIELDS, resolve
 from pyocgan.detector import NoveltyDetector
 
@@ -142,6 +143,19 @@ def test_a_folder_that_holds_a_model_is_kept_unless_told(command, trained, tmp_p
     assert {path.name for path in (tmp_path / "m").iterdir()} != set(before)  # other weights
 
 
+def test_a_folder_that_is_trained_into_is_left_alone(command, tmp_path):
+    out = tmp_path / "m"
+    with claimed(out / "model.json"):
+        code, _, errors = command(*TRAIN, "--out", out, "--quiet")
+        assert code == 2
+        assert errors[-1].endswith(
+            "is trained into by another ocgan train: choose another --out, or wait"
+        )
+        assert [path.name for path in out.iterdir()] == ["model.claim0"]
+    assert command(*TRAIN, "--out", out, "--quiet")[0] == 0
+    assert not [*out.glob("*claim*")]
+
+
 @pytest.mark.parametrize("wrong", ["--device=gpu", "--image-size=999", "--fpr=0.0001"])
 def test_a_restart_that_cannot_begin_leaves_the_checkpoint(command, tmp_path, monkeypatch, wrong):
     def interrupted(self, *args, **options):
@@ -208,9 +222,12 @@ def test_a_restart_that_was_interrupted_goes_on(command, tmp_path, monkeypatch):
                 steps.close()
                 raise KeyboardInterrupt
 
+    log = tmp_path / "m" / "log.jsonl"
+    before = log.read_text().splitlines()
     monkeypatch.setattr(NoveltyDetector, "iter_fit", interrupted)
     code, _, errors = command(*TRAIN, "--seed=1", "--restart", *out)
     assert (code, errors[-1]) == (130, "ocgan: interrupted")
+    assert len(log.read_text().splitlines()) < len(before), "of the old run"
     monkeypatch.undo()
     assert NoveltyDetector.load(tmp_path / "m").random_state == 0
     code, _, errors = command(*TRAIN, "--seed=1", *out)

@@ -19,6 +19,7 @@ LAYERS = """
     data files figures images calibration evaluation baselines
     config report model_folder
     convolution gradients losses turns run_folder tasks
+    claims
     networks turn_training
     frozen folding
     mining scoring projection

@@ -95,7 +95,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ModelError(
             f"{str(folder)!r} has model format {version!r}, pyocgan {__version__} reads "
-            f"{FORMAT_VERSION}: use pyocgan {description.get('pyocgan')}, which wrote it, or train anew"
+            f"{FORMAT_VERSION}: use pyocgan {description.get('pyocgan')}, which wrote it, or train "
+            "anew"
         )
     return description
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from . import algorithm
+from .convolution import transforms_kept
 from .errors import OcganError
 from .folding import fold, join, part_of, tensors
 from .training import Progress, Record, Training, add_losses, saving
@@ -126,7 +127,7 @@ class _Stack:
         """Do an iteration of all; say where they stand, and which ones diverged."""
         started = time.perf_counter()
         x = torch.stack([training.next_batch() for training in self.trainings])
-        with self.fabric.autocast():
+        with self.fabric.autocast(), transforms_kept():
             losses = algorithm.iterate(
                 self.nets,
                 self.optimizers,

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from ..claims import claim_from_afar, claimed, is_claimed
 from ..data import ImageRule
 from ..data.source import class_named
 from ..errors import OcganError, UsageError
 from ..methods import Method
 from ..tasks import Protocol
 from .cells import Cell, Result, finished, measure
-from .claims import claim_from_afar, claimed, is_claimed
 from .images import Pool
 
 Executor = Literal["local", "ray"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from ..claims import claim_from_afar, claimed
 from ..errors import TrainingInterruptedError, UsageError
 from ..model_folder import DESCRIPTION
 from ..tasks import Protocol, Task, absolute
@@ -19,6 +20,8 @@ from . import terminal
 from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
     from ..detector import NoveltyDetector
     from ..training import Progress
 
@@ -109,17 +112,20 @@ def train(
     checkpoint = out / CHECKPOINT
     if not restart and (out / DESCRIPTION).exists() and not checkpoint.exists():
         raise UsageError(f"{str(out)!r} holds a model already: choose another --out, or --restart")
-    progress = _fit(detector, images, out, resume=not restart, quiet=quiet, tensorboard=tensorboard)
-    if progress is not None:
-        raise TrainingInterruptedError(
-            f"interrupted in epoch {progress.epoch} of {progress.epochs}; the same command"
-            f"{' without --restart' if restart else ''} goes on from there"
+    with ExitStack() as held:
+        progress = _fit(
+            detector, images, out, held, resume=not restart, quiet=quiet, tensorboard=tensorboard
         )
-    detector.save(
-        out,
-        about={"task": task.to_dict(), "command": command_line(), "environment": environment()},
-    )
-    checkpoint.unlink(missing_ok=True)
+        if progress is not None:
+            raise TrainingInterruptedError(
+                f"interrupted in epoch {progress.epoch} of {progress.epochs}; the same command"
+                f"{' without --restart' if restart else ''} goes on from there"
+            )
+        detector.save(
+            out,
+            about={"task": task.to_dict(), "command": command_line(), "environment": environment()},
+        )
+        checkpoint.unlink(missing_ok=True)
     _summarise(detector, out, as_json=as_json)
 
 
@@ -127,23 +133,29 @@ def _fit(
     detector: NoveltyDetector,
     images: Any,
     out: Path,
+    held: ExitStack,
     *,
     resume: bool,
     quiet: bool,
     tensorboard: bool,
 ) -> Progress | None:
-    """Fit with everything a run folder keeps.
+    """Fit with everything a run folder keeps; the folder is `held` for this process alone.
 
     On a signal, write a checkpoint and say where training stopped.
     """
     from ..run_folder import CHECKPOINT, command_line, describe_run, write_log
 
+    writer = _summary_writer() if tensorboard else None
     fitting = closing(detector.iter_fit(images, checkpoint=out / CHECKPOINT, resume=resume))
     with terminal.interruptible() as interrupted, fitting as steps:
         progress = next(steps)
+        _claim(out, held)
         describe_run(out, detector.config_, command_line())
+        write_log(out, progress.history)
         terminal.note(*_inferred(detector), *_resumed(progress))
-        log_scalars = _tensorboard(out, progress) if tensorboard else None
+        log_scalars = (
+            None if writer is None else _tensorboard(writer(out, purge_step=progress.epoch))
+        )
         with terminal.display(quiet=quiet) as display:
             display.show(progress)
             for progress in steps:
@@ -155,6 +167,13 @@ def _fit(
                 if interrupted:
                     return progress
     return None
+
+
+def _claim(out: Path, held: ExitStack) -> None:
+    """Have the folder for this process alone until `held` ends."""
+    if not held.enter_context(claimed(out / DESCRIPTION)):
+        who = claim_from_afar(out / DESCRIPTION) or "another ocgan train"
+        raise UsageError(f"{str(out)!r} is trained into by {who}: choose another --out, or wait")
 
 
 def _inferred(detector: NoveltyDetector) -> list[str]:
@@ -179,15 +198,17 @@ def _resumed(progress: Progress) -> list[str]:
     ]
 
 
-def _tensorboard(out: Path, progress: Progress) -> Callable[[Progress], None]:
+def _summary_writer() -> Callable[..., SummaryWriter]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UsageError(
             "--tensorboard needs the package: pip install 'pyocgan[tensorboard]'"
         ) from None
-    writer = SummaryWriter(out, purge_step=progress.epoch)
+    return SummaryWriter
 
+
+def _tensorboard(writer: SummaryWriter) -> Callable[[Progress], None]:
     def log(progress: Progress) -> None:
         record = progress.record
         assert record is not None

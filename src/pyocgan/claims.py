@@ -1,4 +1,4 @@
-"""Claims: which process computes a cell, when several work on the same folder.
+"""Claims: which process makes a file, when several work on the same folder.
 
 A claim is a file created with O_EXCL, so that one process alone gets it. The first is ``….claim0``.
 If its process has died, whoever creates ``….claim1`` takes over, and so on: nothing is ever
@@ -16,15 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
-from ..errors import OcganError
-from ..run_folder import now
+from .errors import OcganError
+from .run_folder import now
 
 WRITING_SECONDS = 10.0  # a claim without content is being written, if it is not older
 
 
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
-    """Try to claim the result file `path` for this process, and give the claim back at the end.
+    """Try to claim the file `path` for this process, and give the claim back at the end.
 
     Gives False where another living process, or any process of another host, holds it.
     """
@@ -38,13 +38,13 @@ def claimed(path: Path) -> Iterator[bool]:
 
 
 def is_claimed(path: Path) -> bool:
-    """Say whether a living process holds the result file `path`."""
+    """Say whether a living process holds the file `path`."""
     claims = _claims(path)
     return bool(claims) and not _is_stale(claims[-1])
 
 
 def claim_from_afar(path: Path) -> str | None:
-    """Describe the claim of another host on the result file `path`; None where there is none."""
+    """Describe the claim of another host on the file `path`; None where there is none."""
     claims = _claims(path)
     holder = _read(claims[-1]) if claims else None
     if holder is None or holder["host"] == socket.gethostname():
@@ -99,7 +99,7 @@ def _holder() -> _Holder:
 
 
 def _claims(path: Path) -> list[Path]:
-    """All claims on a result file, the one that counts last."""
+    """All claims on a file, the one that counts last."""
     found = [claim for claim in path.parent.glob("*.claim*") if claim.stem == path.stem]
     return sorted(found, key=_number)
 
