@@ -37,7 +37,7 @@ from pyocgan.benchmark.images import pool_name
 from pyocgan.cli import run, terminal
 from pyocgan.data import ImageRule
 from pyocgan.errors import InputError, OcganError, UsageError
-from pyocgan.methods import Method, ocgan, ocgan_name, other_method
+from pyocgan.methods import Method, ocgan, other_method
 
 TINY = [
     "--autoencoder-width=4",
@@ -738,12 +738,12 @@ def test_every_training_free_method_tells_zeros_from_other_digits(pools, key):
 
 def test_names_say_what_differs_from_the_preset():
     grey, colour = ImageRule((28, 28), 1), ImageRule((32, 32), 3)
-    assert ocgan_name("paper", {}, grey) == "paper"
-    assert ocgan_name("paper", {"stage": "ae"}, grey) == "paper-ae"
-    assert ocgan_name("paper", {"stage": "+visual", "image_size": 16}, grey) == "paper-visual"
-    assert ocgan_name("fast", {"epochs": 5}, colour) == "fast-epochs5"
-    assert ocgan_name("paper", {"latent_size": 16}, grey) == "paper"
-    assert ocgan_name("paper", {"latent_size": 16}, colour) == "paper-latent_size16"
+    assert ocgan("paper", {}, grey).name == "paper"
+    assert ocgan("paper", {"stage": "ae"}, grey).name == "paper-ae"
+    assert ocgan("paper", {"stage": "+visual", "image_size": 16}, grey).name == "paper-visual"
+    assert ocgan("fast", {"epochs": 5}, colour).name == "fast-epochs5"
+    assert ocgan("paper", {"latent_size": 16}, grey).name == "paper"
+    assert ocgan("paper", {"latent_size": 16}, colour).name == "paper-latent_size16"
     assert ocgan("paper", {}, colour).config["latent_size"] == 512
     assert ocgan("paper", {"image_size": 16}, grey).title == "OCGAN (paper)"
     few = ocgan("paper", {"stage": "+visual", "epochs": 15}, grey)
@@ -755,10 +755,10 @@ def test_long_names_are_cut_and_stay_apart():
     many = {"noise_variance": 0.1, "test_noise_variance": 0.1, "reconstruction_weight": 5.5}
     many |= {"autoencoder_width": 5, "visual_width": 5, "classifier_width": 5, "epochs": 3}
     rule = ImageRule((28, 28), 1)
-    names = [ocgan_name("fast", many | {"latent_size": size}, rule) for size in (3, 4)]
+    names = [ocgan("fast", many | {"latent_size": size}, rule).name for size in (3, 4)]
     assert [len(name) for name in names] == [methods.LONGEST_NAME] * 2
     assert names[0] != names[1]
-    assert names[0] == ocgan_name("fast", many | {"latent_size": 3}, rule)
+    assert names[0] == ocgan("fast", many | {"latent_size": 3}, rule).name
 
 
 @pytest.mark.parametrize("width", [None, 80])

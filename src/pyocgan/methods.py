@@ -113,15 +113,8 @@ def ocgan(
     )
 
 
-def ocgan_name(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> str:
-    """Name a preset and all that differs from it: ``"paper"``, ``"paper-ae"``, ``"fast-epochs5"``.
-
-    Size and channels of the images belong to the data set and are not named.
-    """
-    return _name(preset, _changed(preset, settings, rule))
-
-
 def _name(preset: str, changed: Mapping[str, Any]) -> str:
+    """Name a preset and all that differs from it: ``"paper-ae"``, ``"fast-epochs5"``."""
     stage = str(changed.get("stage", "")).strip("+")
     parts = [f"{key}{_word(value)}" for key, value in changed.items() if key != "stage"]
     name = "-".join(filter(None, [preset, stage, *parts]))
@@ -132,7 +125,7 @@ def _name(preset: str, changed: Mapping[str, Any]) -> str:
 
 
 def _changed(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[str, Any]:
-    """Return what differs from a preset, but for the size and channels of images."""
+    """Return what differs from a preset, but for size and channels, which are of the images."""
     plain = settle(preset, {}, rule).to_dict()
     wanted = settle(preset, settings, rule).to_dict()
     return {
