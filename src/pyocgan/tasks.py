@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from .data import Source, Split, open_source, protocol_1, protocol_2
+from .data import Source, Split, open_parts, open_source, protocol_1, protocol_2
 from .errors import UsageError
 
 # "dev": protocol 1 within the training images, to choose settings by; see `protocol_1`.
@@ -73,12 +73,7 @@ class Task:
             everything = self._open(TESTED_PART[self.protocol])
             name = self._normal_class(everything)
             return protocol_1(everything, name, random_state=self.split_seed)
-        train, test = self._open("train"), self._open("test")
-        if set(train.names) & set(test.names):
-            raise UsageError(
-                f"{self.source!r} is not divided into train and test: train with --protocol 1, "
-                "which holds out 20 % of the class, or name other images to test on"
-            )
+        train, test = open_parts(self.source, data_root=self.data_root)
         return protocol_2(train, test, self._normal_class(train))
 
     def _normal_class(self, train: Source) -> str:

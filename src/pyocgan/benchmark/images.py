@@ -18,6 +18,7 @@ from ..data import (
     Source,
     UnreadableImage,
     infer_rule,
+    open_parts,
     open_source,
     protocol_1,
     protocol_2,
@@ -180,13 +181,7 @@ def open_pool(
     if protocol != 2:
         train = test = open_source(source, split=TESTED_PART[protocol], data_root=data_root)
     else:
-        train = open_source(source, split="train", data_root=data_root)
-        test = open_source(source, split="test", data_root=data_root)
-        if not set(train.names).isdisjoint(test.names):
-            raise UsageError(
-                f"{source!r} is not divided into train and test: use --protocol 1, which holds "
-                "out 20 % of the class"
-            )
+        train, test = open_parts(source, data_root=data_root)
     if not train.classes:
         raise UsageError(
             f"{source!r} has no classes to take turns as the normal one: put the images of each "

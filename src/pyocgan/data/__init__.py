@@ -4,7 +4,7 @@ from .decode import UnreadableImage
 from .fetch import fetch
 from .inferring import infer_rule
 from .named import NAMED
-from .opening import open_source
+from .opening import open_parts, open_source
 from .protocols import Split, protocol_1, protocol_2
 from .reading import SKIPPING, Images, read, read_batches
 from .rule import ImageRule
@@ -20,6 +20,7 @@ __all__ = [
     "UnreadableImage",
     "fetch",
     "infer_rule",
+    "open_parts",
     "open_source",
     "protocol_1",
     "protocol_2",

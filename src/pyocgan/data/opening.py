@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, system_reason, unknown
+from ..errors import InputError, UsageError, system_reason, unknown
 from .arrays import open_array, open_array_file
 from .cifar import open_cifar
 from .folder import open_folder, open_image
@@ -78,6 +78,24 @@ def open_source(
         f"images cannot be read from a {type(source).__name__}: "
         "give a path, a list of paths, or a uint8 numpy array (N, H, W) or (N, H, W, channels)"
     )
+
+
+def open_parts(source: PathText, *, data_root: PathText | None = None) -> tuple[Source, Source]:
+    """Open what trains and what is tested, as `open_source` does.
+
+    Raises
+    ------
+    UsageError
+        They are the same images.
+    """
+    train = open_source(source, split="train", data_root=data_root)
+    test = open_source(source, split="test", data_root=data_root)
+    if not set(train.names).isdisjoint(test.names):
+        raise UsageError(
+            f"{str(source)!r} is not divided into train and test: use --protocol 1, which holds "
+            "out 20 % of a class, or name other images to test on"
+        )
+    return train, test
 
 
 def _open_path_or_name(given: PathText, split: str, data_root: PathText | None) -> Source:
