@@ -63,6 +63,9 @@ def _take(path: Path) -> Path | None:
     claim = path.with_suffix(f".claim{number}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OcganError(f"cannot write {str(path.parent)!r}: {error.strerror}") from None
+    try:
         with claim.open("x", encoding="utf-8") as file, _removed_on_error(claim):
             json.dump(_holder(), file)
             file.flush()
