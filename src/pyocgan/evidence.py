@@ -124,9 +124,10 @@ def gather(
 
 
 def _evenly(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
-    """Return `most` of the images at most, from all over them."""
-    count = min(len(pixels), most)
-    chosen: NDArray[np.uint8] = pixels[np.linspace(0, len(pixels) - 1, count).astype(int)]
+    """Return `most` of the images at most, from all over them; all where they are no more."""
+    if len(pixels) <= most:
+        return pixels
+    chosen: NDArray[np.uint8] = pixels[np.linspace(0, len(pixels) - 1, most).astype(int)]
     return chosen
 
 

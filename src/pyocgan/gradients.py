@@ -9,7 +9,7 @@ Letters: B batch (and any dimensions before it), K channels, H W pixels, h w cel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -77,22 +77,27 @@ def spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
 
     The sum over an image stays what it is.
     """
-    rows, columns = (torch.from_numpy(_to_cells(n)).to(cells.device, cells.dtype) for n in size)
+    rows, columns = _matrices(_to_cells, size, cells)
     return rows.T @ cells @ columns
 
 
 def spread_patches(distances: Tensor, size: tuple[int, int]) -> Tensor:
     """Interpolate what is said of patches (B, h, w), each in its middle, to pixels: (B, H, W)."""
-    rows, columns = (
-        torch.from_numpy(_between_patches(n)).to(distances.device, distances.dtype) for n in size
-    )
+    rows, columns = _matrices(_between_patches, size, distances)
     return rows @ distances @ columns.T
 
 
 def _along_sides(matrix: Callable[[int], NDArray[np.float64]], x: Tensor) -> Tensor:
     """Apply to both sides of images (…, H, W) the matrix made for their numbers of pixels."""
-    rows, columns = (torch.from_numpy(matrix(n)).to(x.device, x.dtype) for n in x.shape[-2:])
+    rows, columns = _matrices(matrix, x.shape[-2:], x)
     return rows @ x @ columns.T
+
+
+def _matrices(
+    matrix: Callable[[int], NDArray[np.float64]], size: Sequence[int], like: Tensor
+) -> Iterator[Tensor]:
+    """Yield the matrix made for each side of an image, of the device and type of `like`."""
+    return (torch.from_numpy(matrix(n)).to(like.device, like.dtype) for n in size)
 
 
 def _directions(x: Tensor) -> Tensor:
