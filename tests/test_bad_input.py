@@ -272,6 +272,12 @@ def test_a_disk_that_is_full_in_the_midst_of_training(command, tmp_path, monkeyp
     assert not list((tmp_path / "m").glob(".*"))
 
 
+def test_a_name_that_is_too_long_to_be_written(command, tmp_path):
+    out = tmp_path / ("m" * 300)
+    result = command("train", "digits", "--class=8", "--fpr=0.1", "--out", out, *FLAGS)
+    check(result, 1, "File name too long")
+
+
 # ---- settings ------------------------------------------------------------------------------------
 
 
@@ -305,8 +311,8 @@ def test_environment(command, tmp_path, monkeypatch, value):
     [
         (["--class=eight"], 2, "unknown class 'eight'"),
         (["--class=8", "--fpr=0.001"], 3, "that needs 1,998 or more"),
-        (["--class=8", "--fpr=1e-320"], 2, "must be a false-alarm rate between 0 and 1"),
-        (["--class=8", "--fpr=nan"], 2, "must be a false-alarm rate between 0 and 1"),
+        (["--class=8", "--fpr=1e-320"], 2, "must be a false-alarm rate between 1e-09 and 1"),
+        (["--class=8", "--fpr=nan"], 2, "must be a false-alarm rate between 1e-09 and 1"),
         (["--class=8", "--fpr=0.1", "--noise-variance=inf"], 2, "noise_variance = inf must be"),
         (["--class=8", "--fpr=0.1", "--validation-fraction=0.5"], 2, "and at most 0.4"),
     ],

@@ -470,6 +470,14 @@ def test_the_claim_of_a_dead_process_is_taken_over(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_claim_that_is_given_back_meanwhile_is_not_taken_over(tmp_path, monkeypatch):
+    path = tmp_path / "cell.json"
+    monkeypatch.setattr(claims, "_claims", lambda _: [tmp_path / "cell.claim0"])  # gone since
+    with claims.claimed(path) as mine:
+        assert not mine  # another may have it by now
+    assert not any(tmp_path.iterdir())
+
+
 def test_claims_of_living_processes_and_other_hosts_stand(tmp_path):
     mine, elsewhere, recycled = (tmp_path / f"{name}.json" for name in ("a", "b", "c"))
     write_claim(mine, pid=os.getpid(), started=claims._started(os.getpid()))
@@ -746,6 +754,8 @@ def test_names_say_what_differs_from_the_preset():
     assert ocgan("paper", {"latent_size": 16}, colour).name == "paper-latent_size16"
     assert ocgan("paper", {}, colour).config["latent_size"] == 512
     assert ocgan("paper", {"image_size": 16}, grey).title == "OCGAN (paper)"
+    assert ocgan("default", {"scores": ["error"]}, grey).name == "default-scoreserror"
+    assert ocgan("default", {"score_weights": []}, grey).name == "default-score_weightsequal"
     few = ocgan("paper", {"stage": "+visual", "epochs": 15}, grey)
     assert few.name == "paper-visual-epochs15"
     assert few.title == "OCGAN (paper, stage +visual, epochs 15)"

@@ -93,6 +93,8 @@ def test_an_unknown_preset_is_refused_with_a_suggestion():
         ("latent_widths", "[128, 64]", (128, 64)),
         ("latent_widths", "128", (128,)),
         ("latent_widths", [8, 4, 2], (8, 4, 2)),
+        ("score_weights", "[]", ()),
+        ("score_weights", "()", ()),
         ("channels", "3", 3),
         ("channels", 1, 1),
         ("channels", "auto", "auto"),

@@ -28,12 +28,13 @@ ALL = (
     *("turns", "views"),
 )
 WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 1.5, 0.5, 1.0, 0.7)
-PAPER = resolve("paper", {})
+PAPER, DEFAULT = resolve("paper", {}), resolve("default", {})
 TINY = {
     **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
     "contrast_floor": 0.0,
     **{"epochs": 2, "batch_size": 16, "least_iterations": 1},
 }
+TINY_PAPER = {name: TINY[name] for name in ("autoencoder_width", "visual_width", "epochs")}
 
 
 def pixels(*shape, seed=0):
@@ -53,8 +54,7 @@ def flat_gradients(x, config):
 def each_score(summed, X):
     X = X if X.ndim == 4 else X[..., None]
     with torch.no_grad():
-        logs = evidence._all_logs(summed.evidence_, summed.networks_, X, summed.config_)
-    return logs.exp()
+        return evidence._all_scores(summed.evidence_, summed.networks_, X, summed.config_)
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28, 1), (3, 32, 32, 3), (2, 11, 17, 3), (2, 8, 8, 1)])
@@ -528,11 +528,43 @@ def test_parts_that_do_not_go_together_are_unexpected():
     assert roc_auc_score(np.repeat([0, 1], 50), found.novelty_scores(X)) > 0.95
 
 
-def test_a_heat_map_is_by_the_score_that_says_best_where(summed, eights):
+@pytest.mark.parametrize(
+    ("scores", "drawn"),
+    [
+        (ALL, novelty.patches_map),
+        (("gradients", "windows", "completion", "turns", "views"), novelty.windows_map),
+        (("gradients", "completion", "neighbours"), novelty.completion_map),
+        (("error", "gradients", "neighbours"), novelty.neighbours_map),
+        (("error", "gradients", "codes"), novelty.gradients_map),
+        (("codes", "views"), novelty.error_map),
+    ],
+)
+def test_a_heat_map_is_by_the_score_that_says_best_where(
+    summed, eights, monkeypatch, scores, drawn
+):
     X = eights[:3, :, :, None]
     (batch,) = evidence._batches(summed.evidence_, summed.networks_, X, summed.config_)
-    normal = dict(summed.evidence_.normal.named_buffers())
-    np.testing.assert_allclose(summed.heatmap(X), novelty.patches_map(batch, normal), rtol=1e-5)
+    monkeypatch.setattr(summed.evidence_, "scores", scores)
+    with torch.no_grad():
+        np.testing.assert_allclose(summed.heatmap(X), drawn(batch), rtol=1e-5)
+
+
+def test_a_single_score_is_as_it_is(eights):
+    detector = NoveltyDetector("paper", settings=TINY_PAPER, fpr=0.1).fit(eights)
+    X = eights[..., None]
+    errors = scoring.reconstruction_errors(detector.networks_, X, detector.config_)
+    np.testing.assert_array_equal(detector.novelty_scores(X), errors)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_trained_error_in_gradients_is_exact_in_every_precision(eights, precision):
+    x = to_range(torch.from_numpy(eights[:8, :, :, None]))
+    x_hat = (0.99 * x).to(precision)
+    exact = gradients.gradient_error(x, x_hat.float(), DEFAULT)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients.gradient_error(x, x_hat, DEFAULT)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=1e-6, atol=0)
 
 
 # Chance is 1, all of it there 16; the network of the last one has hardly been trained.

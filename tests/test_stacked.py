@@ -134,7 +134,7 @@ def test_bfloat16_trains_too():
 
 def assert_same_scores(one, other, tolerance):
     mine, theirs = (
-        scoring.reconstruction_errors(t.best_networks(), t.validation, t.config)
+        scoring.reconstruction_errors(t.restore_best(), t.validation, t.config)
         for t in (one, other)
     )
     np.testing.assert_allclose(mine, theirs, rtol=tolerance)

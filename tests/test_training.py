@@ -20,7 +20,7 @@ from pyocgan.cli import run
 from pyocgan.config import STAGES, Config, resolve
 from pyocgan.detector import NoveltyDetector
 from pyocgan.errors import ModelError, OcganError, UsageError
-from pyocgan.training import Training, open_fabric
+from pyocgan.training import Training, add_losses, open_fabric
 
 LONG = {"epochs": 4, "mining_warmup": 0.5, "batch_size": 48}  # mining starts in epoch 3
 
@@ -202,8 +202,17 @@ def test_interrupted_after_training_nothing_of_it_is_lost(
         with pytest.raises(KeyboardInterrupt):
             list(tiny(settings=LONG).iter_fit(eights, checkpoint=str(checkpoint)))
     resumed = tiny(settings=LONG)
-    assert len([*resumed.iter_fit(eights, checkpoint=str(checkpoint))]) == 1
+    (progress,) = resumed.iter_fit(eights, checkpoint=str(checkpoint))
+    assert (progress.epoch, progress.iteration) == (progress.epochs, progress.iterations)
+    assert len(progress.history) == progress.epochs
     assert_same(resumed, uninterrupted, eights)
+
+
+def test_losses_in_bfloat16_are_summed_in_float32():
+    sums, loss = {}, torch.tensor(0.1, dtype=torch.bfloat16)
+    for _ in range(450):
+        add_losses(sums, {"mse": loss})
+    assert float(sums["mse"]) / 450 == pytest.approx(float(loss), rel=1e-3)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "tensor gone", "state"])
@@ -244,7 +253,7 @@ def test_the_best_checkpoint_is_the_epoch_of_the_lowest_validation_error(eights,
     records = [p.record for p in training.run() if p.record]
     assert [r.best for r in records] == [True, True, False, False]
     assert training.best_epoch == 2
-    best = training.best_networks().state_dict()
+    best = training.restore_best().state_dict()
     assert all(torch.equal(best[k], kept[2][k]) for k in best)
     assert not all(torch.equal(best[k], kept[4][k]) for k in best)
 

@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
 
 
-class Baseline(Protocol):
+class Scorer(Protocol):
     """The two methods that a table needs of any method."""
 
     def fit(self, X: Pixels) -> Self:
@@ -188,7 +188,7 @@ class Isolation:
 
 
 # Key in result files → title in tables and constructor (picklable, to be sent to processes).
-BASELINES: dict[str, tuple[str, Callable[[], Baseline]]] = {
+BASELINES: dict[str, tuple[str, Callable[[], Scorer]]] = {
     "knn": ("5-NN, raw pixels", partial(NearestNeighbours, raw)),
     "knn_cosine": ("5-NN, cosine", partial(NearestNeighbours, cosine)),
     "knn_gradients": (

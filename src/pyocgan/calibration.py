@@ -42,7 +42,9 @@ def images_needed(fpr: float) -> int:
 def check_fpr(fpr: float) -> None:
     """Refuse a false-alarm rate outside (0, 1), or too small for any number of images."""
     if not (isinstance(fpr, (int, float, np.floating)) and SMALLEST_FPR <= fpr < 1):
-        raise UsageError(f"fpr = {fpr!r} must be a false-alarm rate between 0 and 1, such as 0.01")
+        raise UsageError(
+            f"fpr = {fpr!r} must be a false-alarm rate between {SMALLEST_FPR:g} and 1, such as 0.01"
+        )
 
 
 def split_counts(n: int, *, validation: float, calibration: float, fpr: float) -> Split:

@@ -38,7 +38,7 @@ def claimed(path: Path) -> Iterator[bool]:
 
 
 def is_claimed(path: Path) -> bool:
-    """Say whether a living process holds the file `path`."""
+    """Say whether a living process, or any process of another host, holds the file `path`."""
     claims = _claims(path)
     return bool(claims) and not _is_stale(claims[-1])
 
@@ -136,10 +136,11 @@ def _read(claim: Path) -> _Holder | None:
 
 
 def _age(claim: Path) -> float:
+    """Seconds since a claim was made; 0 where it has just gone: its file is free at another try."""
     try:
         return time.time() - claim.stat().st_mtime
     except FileNotFoundError:
-        return float("inf")
+        return 0.0
 
 
 def _is_alive(pid: int) -> bool:

@@ -391,8 +391,11 @@ def _number(text: str, wanted: type[int] | type[float]) -> int | float | None:
 
 
 def _convert_tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    if isinstance(value, str):  # "32x48", "128,64", "[128, 64]"
-        value = value.strip("[] ").replace("x", ",").replace("×", ",").split(",")
+    if isinstance(value, str):  # "32x48", "128,64", "[128, 64]", "[]"
+        text = value.strip("[]() ")
+        if items[-1] is not Ellipsis:
+            text = text.replace("x", ",").replace("×", ",")
+        value = text.split(",") if text else []
     if not isinstance(value, (list, tuple)):
         return None
     if items[-1] is not Ellipsis and len(value) != len(items):

@@ -158,7 +158,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         the model is kept. What interrupts an iteration, as Ctrl-C may, leaves the last of these.
         Without `resume` training begins anew, and what is there stays until it is first saved.
         """
-        checkpoint = None if checkpoint is None else Path(checkpoint)
+        checkpoint = None if checkpoint is None else Path(checkpoint).expanduser()
         prepared, training = self._begin(X, checkpoint if resume else None)
         yield training.progress()
         if checkpoint is None:
@@ -225,7 +225,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _finish(self, prepared: _Prepared, training: Training) -> None:
         started = time.perf_counter()
-        self._keep(training.best_networks())
+        self._keep(training.restore_best())
         self.history_ = training.progress().history
         self.best_epoch_ = training.best_epoch
         self.evidence_ = training.evidence

@@ -96,9 +96,5 @@ def _auroc_by_class(
 ) -> dict[str, float]:
     if labels is None:
         return {}
-    novel_classes = [c for c in classes if (is_novel & (labels == c)).any()]
-    return {
-        c: float(roc_auc_score(is_novel[chosen], scores[chosen]))
-        for c in novel_classes
-        for chosen in (~is_novel | (labels == c),)
-    }
+    chosen = {c: ~is_novel | (labels == c) for c in classes if (is_novel & (labels == c)).any()}
+    return {c: float(roc_auc_score(is_novel[who], scores[who])) for c, who in chosen.items()}

@@ -108,13 +108,13 @@ def gather(
     for space, features in kept.items():
         setattr(evidence.normal, space, torch.cat(features))
     if "patches" in kept:
-        normal, batches = evidence.known, _batches(evidence, nets, held_out, config)
-        found = torch.cat([patch_distances(batch, normal) for batch in batches])
+        batches = _batches(evidence, nets, held_out, config)
+        found = torch.cat([patch_distances(batch) for batch in batches])
         setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
         rows, seen = [], []
         for batch in _batches(evidence, nets, held_out, config):
-            rows.append(_logs(evidence, batch))
+            rows.append(_logarithms(_scores(evidence, batch)))
             if evidence.T is not None:
                 seen.append(batch.seen)
         logs = torch.cat(rows)
@@ -169,10 +169,9 @@ def parts(
     The one score that `config.scores` names, (N, 1); or of several, (N, number of scores), each as
     deviations of its logarithm from the mean of held-out normal images, times its weight.
     """
-    logs = _all_logs(evidence, nets, pixels, config)
-    if logs.shape[1] == 1:
-        found = logs.exp()
-    else:
+    found = _all_scores(evidence, nets, pixels, config)
+    if len(evidence.scores) > 1:
+        logs = _logarithms(found)
         found = (logs - evidence.mean.to(logs)) / evidence.std.to(logs) * evidence.weights.to(logs)
     result: NDArray[np.float64] = found.cpu().numpy()
     return result
@@ -194,25 +193,26 @@ def heatmaps(
 
     By the first of `MAPS` that is among the scores; else the squared error of pixels.
     """
-    normal = evidence.known
     draw = next((draw for name, draw in MAPS.items() if name in evidence.scores), error_map)
-    maps = [draw(batch, normal).cpu().numpy() for batch in _batches(evidence, nets, pixels, config)]
+    maps = [draw(batch).cpu().numpy() for batch in _batches(evidence, nets, pixels, config)]
     return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
 
 
-def _all_logs(
+def _all_scores(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> Tensor:
-    """Return the logarithm of every score of every image: (N, number of scores) float64."""
-    logs = [_logs(evidence, batch) for batch in _batches(evidence, nets, pixels, config)]
-    return torch.cat(logs) if logs else torch.empty(0, len(evidence.scores), dtype=torch.float64)
+    """Return every score of every image: (N, number of scores) float64."""
+    rows = [_scores(evidence, batch) for batch in _batches(evidence, nets, pixels, config)]
+    return torch.cat(rows) if rows else torch.empty(0, len(evidence.scores), dtype=torch.float64)
 
 
-def _logs(evidence: Evidence, batch: Batch) -> Tensor:
-    """Return the same of a batch: (B, number of scores)."""
-    normal = evidence.known
-    scores = [scoring.to_double(SCORES[name](batch, normal)) for name in evidence.scores]
-    return torch.stack(scores, dim=1).clamp(min=TINY).log()
+def _scores(evidence: Evidence, batch: Batch) -> Tensor:
+    """Return every score of every image of a batch: (B, number of scores) float64."""
+    return torch.stack([scoring.to_double(SCORES[name](batch)) for name in evidence.scores], dim=1)
+
+
+def _logarithms(scores: Tensor) -> Tensor:
+    return scores.clamp(min=TINY).log()
 
 
 def _batches(
@@ -221,4 +221,4 @@ def _batches(
     evidence.eval()
     nets.eval()
     for x in scoring.batches(pixels, next(nets.parameters()).device):
-        yield Batch(x, nets, evidence.T, config)
+        yield Batch(x, nets, evidence.T, evidence.known, config)

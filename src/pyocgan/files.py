@@ -29,12 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if path.parent in STREAMS:  # a link to a file, perhaps, as where a shell wrote < file
         raise OcganError(f"cannot write {str(path)!r}: it is no plain file")
-    path = path.resolve()  # what a link points to is replaced, not the link
-    if path.parent.exists() and not path.parent.is_dir():
-        raise OcganError(f"cannot write {str(path)!r}: {str(path.parent)!r} is no folder")
-    if path.exists() and not path.is_file():
-        raise OcganError(f"cannot write {str(path)!r}: it is there and is no plain file")
     try:
+        path = path.resolve()  # what a link points to is replaced, not the link
+        if path.parent.exists() and not path.parent.is_dir():
+            raise OcganError(f"cannot write {str(path)!r}: {str(path.parent)!r} is no folder")
+        if path.exists() and not path.is_file():
+            raise OcganError(f"cannot write {str(path)!r}: it is there and is no plain file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)

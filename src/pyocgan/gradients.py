@@ -55,9 +55,10 @@ def gradient_error(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:
 
 
 def gradient_error_maps(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:
-    """Return what each cell adds to `gradient_error`: (B, h, w) ≥ 0."""
-    change = gradient_maps(x, config) - gradient_maps(x_hat, config)
-    return 0.5 * change.square().sum(-3)
+    """Return what each cell adds to `gradient_error`: (B, h, w) ≥ 0, in float32 or better."""
+    with torch.autocast(x.device.type, enabled=False):  # of which bfloat16 would leave little
+        phi, phi_hat = (gradient_maps(image.float(), config) for image in (x, x_hat))
+        return 0.5 * (phi - phi_hat).square().sum(-3)
 
 
 def patches(x: Tensor) -> Tensor:

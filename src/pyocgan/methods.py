@@ -1,7 +1,8 @@
 """Every method of a table behind one interface: fit on pixels of one class, score pixels.
 
 Pixels are uint8 (N, H, W, K), scores float64 (N,), larger = more novel. Each method has one
-setting for all data sets and classes; nothing is tuned for a class.
+setting for all data sets and classes; OCGAN's presets have one for grey images, one for colour, and
+`default` a further score for large ones. Nothing is tuned for a class.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from numpy.typing import NDArray
 
 from .baselines import (
     BASELINES,
-    Baseline,
     Isolation,
     KernelDensityEstimate,
     OneClassSupportVectors,
     Pixels,
+    Scorer,
     raw,
 )
 from .config import settle
@@ -75,7 +76,7 @@ class Method:
     title: str
     kind: Kind
     config: Mapping[str, Any]
-    make: Callable[[int], Baseline]
+    make: Callable[[int], Scorer]
     is_random: bool
     preset: str | None = None
 
@@ -125,14 +126,13 @@ def _name(preset: str, changed: Mapping[str, Any]) -> str:
 
 
 def _changed(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[str, Any]:
-    """Return what differs from a preset, but for size and channels, which are of the images."""
+    """Return what differs from a preset, but for what follows from the images or the rest."""
     plain = settle(preset, {}, rule).to_dict()
     wanted = settle(preset, settings, rule).to_dict()
-    return {
-        key: value
-        for key, value in wanted.items()
-        if value != plain[key] and key not in ("image_size", "channels")
-    }
+    follows = {"image_size", "channels"}
+    if wanted["scores"] != plain["scores"] and not wanted["score_weights"]:
+        follows.add("score_weights")  # for a preset's weights are those of its own scores
+    return {k: v for k, v in wanted.items() if v != plain[k] and k not in follows}
 
 
 def other_method(key: str) -> Method:
@@ -158,7 +158,7 @@ def other_method(key: str) -> Method:
 
 def _detector(
     preset: str, settings: dict[str, Any], device: str, precision: str, seed: int
-) -> Baseline:
+) -> Scorer:
     from .detector import NoveltyDetector
 
     return NoveltyDetector(
@@ -171,16 +171,16 @@ def _detector(
     )
 
 
-def _seedless(make: Callable[[], Baseline], seed: int) -> Baseline:
+def _seedless(make: Callable[[], Scorer], seed: int) -> Scorer:
     return make()
 
 
 def _word(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, list) else f"{value}"
+    return ("x".join(map(str, value)) or "equal") if isinstance(value, list) else f"{value}"
 
 
 # Key → title, constructor, whether the seed changes its scores.
-_TRAINING_FREE: dict[str, tuple[str, Callable[[int], Baseline], bool]] = {
+_TRAINING_FREE: dict[str, tuple[str, Callable[[int], Scorer], bool]] = {
     **{key: (title, partial(_seedless, make), False) for key, (title, make) in BASELINES.items()},
     "kde": (
         "KDE, 32 whitened components",

@@ -52,6 +52,7 @@ class Batch:
     x: Tensor  # (B, K, H, W) in [-1, 1]
     nets: Networks
     T: turns.TurnClassifier | None
+    normal: Normal
     config: Config
 
     @property
@@ -95,32 +96,32 @@ class Batch:
 # ---- each score, (B,) ≥ 0 ------------------------------------------------------------------------
 
 
-def error(batch: Batch, normal: Normal) -> Tensor:
+def error(batch: Batch) -> Tensor:
     """‖x − De(En(x))‖², the paper's score (section 3.3)."""
     return scoring.pixel_error(batch.x, batch.x_hat)
 
 
-def gradients(batch: Batch, normal: Normal) -> Tensor:
+def gradients(batch: Batch) -> Tensor:
     """The error of the same reconstruction in oriented gradients."""
     return gradient_error(batch.x, batch.x_hat, batch.config)
 
 
-def neighbours(batch: Batch, normal: Normal) -> Tensor:
+def neighbours(batch: Batch) -> Tensor:
     """Distance of oriented gradients to the plane of the nearest normal images."""
-    return _distance(batch.gradients, normal["gradients"])
+    return _distance(batch.gradients, batch.normal["gradients"])
 
 
-def windows(batch: Batch, normal: Normal) -> Tensor:
+def windows(batch: Batch) -> Tensor:
     """The same in four overlapping windows, each with neighbours of its own; the mean.
 
     So an image may have one part of this normal image and another of that; and what one part says
     is not drowned by the rest.
     """
-    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
+    pairs = zip(corners(batch.gradients), corners(batch.normal["gradients"]), strict=True)
     return torch.stack([_distance(part, normal_part) for part, normal_part in pairs]).mean(0)
 
 
-def completion(batch: Batch, normal: Normal) -> Tensor:
+def completion(batch: Batch) -> Tensor:
     """How far the rest of the image is from what each of four bands of it leads one to expect.
 
     Neighbours are chosen by the band, and the same mixture of them stands for the rest: parts may
@@ -128,11 +129,11 @@ def completion(batch: Batch, normal: Normal) -> Tensor:
     completed from others by Zavrtanik et al., "Reconstruction by inpainting for visual anomaly
     detection", Pattern Recognition 2021, where a network does it, from more than it fills in.
     """
-    lefts = [left.square().sum((1, 2, 3)).sqrt() for _, left in _unexpected(batch, normal)]
+    lefts = [left.square().sum((1, 2, 3)).sqrt() for _, left in _unexpected(batch)]
     return torch.stack(lefts).mean(0)
 
 
-def patches(batch: Batch, normal: Normal) -> Tensor:
+def patches(batch: Batch) -> Tensor:
     """Distance of the oddest patches to the nearest normal one, wherever in an image that is.
 
     The mean of the hundredth of patches that are farthest, each beside what is usual at its place
@@ -140,33 +141,33 @@ def patches(batch: Batch, normal: Normal) -> Tensor:
     et al., "Towards total recall in industrial anomaly detection", CVPR 2022, who take the
     farthest one, in pretrained features.
     """
-    distances = _beside_usual(batch, normal).flatten(1)
+    distances = _beside_usual(batch).flatten(1)
     oddest = max(1, round(ODDEST * distances.shape[1]))
     return distances.topk(oddest).values.mean(1)
 
 
-def codes(batch: Batch, normal: Normal) -> Tensor:
+def codes(batch: Batch) -> Tensor:
     """Distance of the code En(x) to the plane of the nearest normal codes, in the latent cube."""
-    return _distance(batch.codes, normal["codes"])
+    return _distance(batch.codes, batch.normal["codes"])
 
 
-def surprise(batch: Batch, normal: Normal) -> Tensor:
+def surprise(batch: Batch) -> Tensor:
     """How little the image's positions look like the class's to T."""
     assert batch.T is not None
     return turns.surprise(batch.T, batch.seen)
 
 
-def views(batch: Batch, normal: Normal) -> Tensor:
+def views(batch: Batch) -> Tensor:
     """Distance to the plane of the nearest normal images in what T sees in all positions.
 
     Features of a network trained to tell an image's positions apart, in all of them: Tack et al.,
     "CSI: novelty detection via contrastive learning on distributionally shifted instances",
     NeurIPS 2020, who use cosine similarity.
     """
-    return _distance(batch.views, normal["views"])
+    return _distance(batch.views, batch.normal["views"])
 
 
-SCORES: dict[Score, Callable[[Batch, Normal], Tensor]] = {
+SCORES: dict[Score, Callable[[Batch], Tensor]] = {
     "error": error,
     "gradients": gradients,
     "neighbours": neighbours,
@@ -182,26 +183,26 @@ SCORES: dict[Score, Callable[[Batch, Normal], Tensor]] = {
 # ---- where, (B, H, W) ≥ 0 ------------------------------------------------------------------------
 
 
-def error_map(batch: Batch, normal: Normal) -> Tensor:
+def error_map(batch: Batch) -> Tensor:
     """The squared error of each pixel, averaged over channels; its mean is the score."""
     return (batch.x - batch.x_hat).square().mean(1)
 
 
-def gradients_map(batch: Batch, normal: Normal) -> Tensor:
+def gradients_map(batch: Batch) -> Tensor:
     """What surrounds each pixel adds to the error in oriented gradients; sums to the score."""
     return spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch.size)
 
 
-def neighbours_map(batch: Batch, normal: Normal) -> Tensor:
+def neighbours_map(batch: Batch) -> Tensor:
     """What surrounds each pixel adds to the squared distance; sums to the score's square."""
-    return spread(_residual_map(batch.gradients, normal["gradients"]), batch.size)
+    return spread(_residual_map(batch.gradients, batch.normal["gradients"]), batch.size)
 
 
-def windows_map(batch: Batch, normal: Normal) -> Tensor:
+def windows_map(batch: Batch) -> Tensor:
     """The same by windows, averaged where they overlap: no sum of it is the score."""
     found = torch.zeros_like(batch.gradients[:, 0])
     covering = torch.zeros_like(found)
-    pairs = zip(corners(batch.gradients), corners(normal["gradients"]), strict=True)
+    pairs = zip(corners(batch.gradients), corners(batch.normal["gradients"]), strict=True)
     places = zip(corners(found[:, None]), corners(covering[:, None]), strict=True)
     for (part, normal_part), (place, count) in zip(pairs, places, strict=True):
         place += _residual_map(part, normal_part)[:, None]
@@ -209,23 +210,23 @@ def windows_map(batch: Batch, normal: Normal) -> Tensor:
     return spread(found / covering, batch.size)
 
 
-def completion_map(batch: Batch, normal: Normal) -> Tensor:
+def completion_map(batch: Batch) -> Tensor:
     """What surrounds each pixel adds to the squares, averaged over bands that lie elsewhere."""
     found = torch.zeros_like(batch.gradients[:, 0])
     expected = torch.zeros_like(found[0])
-    for rest, left in _unexpected(batch, normal):
+    for rest, left in _unexpected(batch):
         found[:, rest] += left.square().sum(1)
         expected[rest] += 1
     return spread(found / expected, batch.size)
 
 
-def patches_map(batch: Batch, normal: Normal) -> Tensor:
+def patches_map(batch: Batch) -> Tensor:
     """The distance of the patch about each pixel to the nearest normal one, beside the usual."""
-    return spread_patches(_beside_usual(batch, normal), batch.size)
+    return spread_patches(_beside_usual(batch), batch.size)
 
 
 # The score that says best where an image is novel comes first.
-MAPS: dict[Score, Callable[[Batch, Normal], Tensor]] = {
+MAPS: dict[Score, Callable[[Batch], Tensor]] = {
     "patches": patches_map,
     "windows": windows_map,
     "completion": completion_map,
@@ -235,10 +236,11 @@ MAPS: dict[Score, Callable[[Batch, Normal], Tensor]] = {
 }
 
 
-def patch_distances(batch: Batch, normal: Normal) -> Tensor:
+def patch_distances(batch: Batch) -> Tensor:
     """Return the distance of every patch to the nearest normal one: (B, h, w)."""
     b, _, h, w = batch.patches.shape
-    phi, known = projection.centred(batch.patches.movedim(1, 3).flatten(0, 2), normal["patches"])
+    features = batch.patches.movedim(1, 3).flatten(0, 2)
+    phi, known = projection.centred(features, batch.normal["patches"])
     halves = known.square().sum(1) / 2  # ½‖a − b‖² less ½‖a‖² ranks as the distance does
     found = []
     for part in torch.split(phi, PATCHES_AT_ONCE):
@@ -247,17 +249,17 @@ def patch_distances(batch: Batch, normal: Normal) -> Tensor:
     return torch.cat(found).view(b, h, w)
 
 
-def _beside_usual(batch: Batch, normal: Normal) -> Tensor:
+def _beside_usual(batch: Batch) -> Tensor:
     """Return `patch_distances` divided by what is usual at their places: (B, h, w)."""
-    return patch_distances(batch, normal) / normal[USUAL]
+    return patch_distances(batch) / batch.normal[USUAL]
 
 
-def _unexpected(batch: Batch, normal: Normal) -> Iterator[tuple[Tensor, Tensor]]:
+def _unexpected(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield, for each band, which rows of cells are the rest, (h,), and what is unexpected there.
 
     The latter is (B, C, rows, w), of gradients (B, C, h, w).
     """
-    maps, known = batch.gradients, normal["gradients"]
+    maps, known = batch.gradients, batch.normal["gradients"]
     for band in bands(maps.shape[2]):
         rest = torch.ones(maps.shape[2], dtype=torch.bool, device=maps.device)
         rest[band] = False

@@ -28,9 +28,10 @@ from .training import Progress, Record, Training, add_losses, saving
 class StackedTraining:
     """Models in training together; the results equal those of training one by one, to rounding.
 
-    An iteration is of the models that have done the fewest and agree in settings, image size and
-    batch size; others wait. So a model with fewer images than others leaves the stack when its
-    epochs are done, and one whose checkpoint is older catches up first.
+    An iteration is of the models that agree with the first unfinished one in settings, image size
+    and batch size, and of them of those that have done the fewest; others wait. So a model with
+    fewer images than others leaves the stack when its epochs are done, and one whose checkpoint is
+    older catches up first.
 
     Parameters
     ----------
@@ -85,15 +86,11 @@ class StackedTraining:
 
     def _next(self) -> tuple[int, ...]:
         """Choose the models of the next iteration."""
-        left = {
-            number: training
-            for number, training in enumerate(self.trainings)
-            if not training.finished and number not in self.errors
-        }
-        forms = {number: _form(training) for number, training in left.items()}
-        alike = [number for number in left if forms[number] == next(iter(forms.values()))]
-        fewest = min((left[number].steps for number in alike), default=0)
-        return tuple(number for number in alike if left[number].steps == fewest)
+        all_of_them = enumerate(self.trainings)
+        left = [n for n, one in all_of_them if not one.finished and n not in self.errors]
+        alike = [n for n in left if _form(self.trainings[n]) == _form(self.trainings[left[0]])]
+        fewest = min((self.trainings[n].steps for n in alike), default=0)
+        return tuple(n for n in alike if self.trainings[n].steps == fewest)
 
 
 _Weight = tuple[Optimizer, Sequence[Optimizer], Tensor, Sequence[Tensor]]
@@ -173,12 +170,11 @@ class _Stack:
         return self._masks[who]
 
     def _count(self, model: int, training: Training, seconds: float) -> Record | None:
-        if (training.steps + 1) % training.iterations:
-            return training.count(seconds)
-        training.sums = self._own_sums(model)
-        for total in self.sums.values():
-            total[model] = 0
-        return training.count(seconds)  # ends the epoch
+        if training.ends_epoch:
+            training.sums = self._own_sums(model)
+            for total in self.sums.values():
+                total[model] = 0
+        return training.count(seconds)
 
     def _joined_sums(self) -> dict[str, Tensor]:
         sums = [training.sums for training in self.trainings]

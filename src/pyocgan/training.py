@@ -149,6 +149,11 @@ class Training:
         return self._state.epoch * self.iterations + self._state.iteration
 
     @property
+    def ends_epoch(self) -> bool:
+        """Whether the next iteration is the last one of its epoch."""
+        return self._state.iteration + 1 == self.iterations
+
+    @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
         return self._state.epoch == self.config.epochs
@@ -166,8 +171,11 @@ class Training:
         """Run as `run` does, saving now and then, and when the caller closes the generator."""
         return saving(self.run(), lambda: self.save(path, identity), every_seconds)
 
-    def best_networks(self) -> Networks:
-        """Return the networks of the epoch with the lowest validation error, for scoring."""
+    def restore_best(self) -> Networks:
+        """Make the networks those of the epoch with the lowest validation error; return them.
+
+        At the end: those of the last epoch are gone. T stays that of the last epoch.
+        """
         self.nets.load_state_dict(self.best)
         return self.nets.eval()
 
@@ -267,9 +275,10 @@ class Training:
 
     def count(self, seconds: float) -> Record | None:
         """Take note of an iteration that has been done; give the epoch's record if it ends it."""
+        ends_epoch = self.ends_epoch
         self._state.iteration += 1
         self._state.seconds += seconds
-        return self._end_epoch() if self._state.iteration == self.iterations else None
+        return self._end_epoch() if ends_epoch else None
 
     def update_turns(self, x: Tensor) -> Tensor:
         """Step T, which no other network depends on, on the images and those of its other passes.
@@ -310,11 +319,15 @@ class Training:
 
     def progress(self, record: Record | None = None) -> Progress:
         """Say where training stands; `record` is that of an epoch which ended just now."""
-        state = self._state
-        epoch = record.epoch if record else min(state.epoch + 1, self.config.epochs)
-        iteration = self.iterations if record else state.iteration
-        done, history = (epoch, self.config.epochs, iteration, self.iterations), state.records
-        return Progress(*done, record, tuple(history))
+        state, ended = self._state, record is not None or self.finished
+        return Progress(
+            epoch=record.epoch if record else min(state.epoch + 1, self.config.epochs),
+            epochs=self.config.epochs,
+            iteration=self.iterations if ended else state.iteration,
+            iterations=self.iterations,
+            record=record,
+            history=tuple(state.records),
+        )
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         all_of_them = vars(self.optimizers) | self.turn_optimizers
@@ -340,7 +353,7 @@ class Training:
 def add_losses(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
     """Add an iteration's losses to their sums, on the device: nobody waits for it."""
     for name, loss in losses.items():
-        sums[name] = sums.get(name, torch.zeros_like(loss)) + loss
+        sums[name] = sums.get(name, 0) + loss.float()  # bfloat16 would lose what is small
 
 
 def saving(steps: Iterator[T], save: Callable[[], None], every_seconds: float) -> Iterator[T]:

@@ -104,13 +104,13 @@ def build(
     """Build T for K = `channels` and (H, W) = `size`, initialised by `generator` as torch does."""
     T = blank(lambda: TurnClassifier(channels, size, config.turn_width, config.turn_hidden))
     for module in T.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            bound = module.in_features**-0.5
-            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.reset_parameters()
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                bound = module.in_features**-0.5
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
     return T
 
 

@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..baselines import Baseline
+from ..baselines import Scorer
 from ..config import completed
 from ..errors import InputError, OcganError, UsageError, caught
 from ..evaluation import evaluate
@@ -112,7 +112,7 @@ class Cell:
         return self.judge(scorer, _fit(scorer, self.trial.train_pixels, checkpoint))
 
     def judge(
-        self, scorer: Baseline, fit_seconds: float, fitted_together: int = 1
+        self, scorer: Scorer, fit_seconds: float, fitted_together: int = 1
     ) -> tuple[Result, NDArray[np.float64]]:
         """Score and evaluate what has been fitted, alone or as one of many, as in `measure`."""
         started = time.perf_counter()
@@ -178,7 +178,7 @@ def measure(
         yield caught(partial(cell.judge, scorer, scorer.seconds_, len(cells)))
 
 
-def _fit(scorer: Baseline, pixels: NDArray[np.uint8], checkpoint: Path | None) -> float:
+def _fit(scorer: Scorer, pixels: NDArray[np.uint8], checkpoint: Path | None) -> float:
     """Fit, and return the seconds it took, interruptions left out."""
     started = time.perf_counter()
     if hasattr(scorer, "iter_fit"):

@@ -153,9 +153,8 @@ def _fit(
         describe_run(out, detector.config_, command_line())
         write_log(out, progress.history)
         terminal.note(*_inferred(detector), *_resumed(progress))
-        log_scalars = (
-            None if writer is None else _tensorboard(writer(out, purge_step=progress.epoch))
-        )
+        purge_step = len(progress.history) + 1
+        log_scalars = None if writer is None else _tensorboard(writer(out, purge_step=purge_step))
         with terminal.display(quiet=quiet) as display:
             display.show(progress)
             for progress in steps:
@@ -191,6 +190,8 @@ def _inferred(detector: NoveltyDetector) -> list[str]:
 def _resumed(progress: Progress) -> list[str]:
     if not progress.history and not progress.iteration:
         return []
+    if len(progress.history) == progress.epochs:
+        return ["going on from the checkpoint, where all epochs are done"]
     within = f", iteration {progress.iteration + 1} of {progress.iterations}"
     return [
         f"going on from the checkpoint, in epoch {progress.epoch} of {progress.epochs}"
