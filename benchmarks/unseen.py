@@ -25,7 +25,7 @@ from pyocgan.figures import image_grid, png_bytes
 from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
 
-from .defects import SIDE, TESTED, TRAINED, Picture, as_seen, spoil
+from .defects import SIDE, TESTED, TRAINED, Picture, as_pixels, spoil
 from .development import auroc, head
 
 MATERIALS = ("brick", "grass", "gravel")
@@ -67,9 +67,9 @@ def material(name: str, rng: np.random.Generator, trained: int, tested: int) -> 
     middle = width - SIDE  # nothing right of it trains
     kinds = np.resize(GREY_DEFECTS, tested)
     return Task(
-        as_seen([piece(0, middle) for _ in range(trained)]),
-        as_seen([piece(middle, width) for _ in range(tested)]),
-        as_seen([spoil(piece(middle, width), str(kind), rng) for kind in kinds]),
+        as_pixels([piece(0, middle) for _ in range(trained)]),
+        as_pixels([piece(middle, width) for _ in range(tested)]),
+        as_pixels([spoil(piece(middle, width), str(kind), rng) for kind in kinds]),
     )
 
 

@@ -16,6 +16,7 @@ from pyocgan.baselines import (
     raw,
     unit_norm,
 )
+from pyocgan.data import averaged_down
 
 
 def grey(*values):
@@ -178,3 +179,10 @@ def test_the_digit_8_of_mnist():
     scores = method.novelty_scores(read(split.test, rule).pixels)
     # Measured before the project started, with a program of its own.
     assert roc_auc_score(split.is_novel, scores) == pytest.approx(0.981, abs=0.002)
+
+
+@pytest.mark.parametrize("space", [raw, cosine, oriented_gradients])
+def test_large_images_are_looked_at_averaged_down(space):
+    X = noise(3, 100, 80, 3)
+    np.testing.assert_array_equal(space(X), space(averaged_down(X, 64)))
+    assert len(space(X)[0]) == len(space(noise(1, 64, 51, 3))[0])

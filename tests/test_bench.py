@@ -116,10 +116,10 @@ def test_small_defects_are_drawn_and_found(tmp_path):
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
     assert rows[0] == ["pictures", "score", "AUROC", "scratch", "spot", "stain", "smear"]
     found = {(row[0], row[1]): float(row[2]) for row in rows[2:]}
-    assert len(found) == 2 * (1 + 5 + 4), "the sum, its scores, and the training-free methods"
+    assert len(found) == 3 * (1 + 5 + 4), "the sum, its scores, and the training-free methods"
     assert found["fabric", "patches"] > 0.95
     with Image.open(picture) as drawn:
-        assert drawn.size == (8 * 196 - 4, 2 * 196 - 4)
+        assert drawn.size == (12 * 196 - 4, 2 * 196 - 4)
 
 
 def test_images_that_nothing_was_chosen_on(tmp_path):

@@ -774,7 +774,7 @@ def test_version(command):
         (["train", "digits", "--out=x", "--preset=large"], "--preset"),
         (["train", "digits", "--out=x", "--seed=-1"], "--seed"),
         (["train", "digits", "--out=x", "--image-size=big"], "image_size = 'big' must be"),
-        (["train", "digits", "--out=x", "--image-size=4"], "image_size = 4 must be 8 to 128"),
+        (["train", "digits", "--out=x", "--image-size=4"], "image_size = 4 must be 8 to 256"),
         (["train", "digits", "--out=x", "--latent-widths=8,x"], "latent_widths = '8,x'"),
         (["train", "digits", "--out=x", "--class=80"], "unknown class '80'"),
         (["train", "digits", "--out=x", "--fpr=0"], "fpr = 0.0 must be"),

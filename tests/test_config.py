@@ -154,8 +154,10 @@ def test_values_of_another_type_are_refused(name, given):
         ("latent_widths", []),
         ("latent_widths", [8, 0]),
         ("image_size", 7),
-        ("image_size", 129),
-        ("image_size", (8, 200)),
+        ("image_size", 257),
+        ("image_size", (8, 300)),
+        ("network_side", 7),
+        ("network_side", 129),
         ("mining_steps", -1),
     ],
 )

@@ -196,7 +196,7 @@ def test_mixed_sizes_and_modes_become_one_array(tmp_path):
     write_tree(tmp_path, ["3.bmp", "4.webp"], size=(90, 200), channels=1)
     source = open_source(tmp_path)
     rule, _ = infer_rule(source)
-    assert read(source, rule).pixels.shape == (4, 64, 64, 3)
+    assert read(source, rule).pixels.shape == (4, 256, 256, 3)
 
 
 def test_fingerprint_changes_with_pixels_labels_and_shape_only():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from data_fixtures import pixels, write_image
-from pyocgan.data import ImageRule, infer_rule, open_source
+from pyocgan.data import ImageRule, averaged_down, infer_rule, inferring, open_source
 from pyocgan.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def test_dictionary_round_trip():
 
 
 @pytest.mark.parametrize(
-    ("size", "channels"), [((7, 64), 1), ((64, 129), 1), ((64, 64), 2), ((64, 64), 4)]
+    ("size", "channels"), [((7, 64), 1), ((64, 257), 1), ((64, 64), 2), ((64, 64), 4)]
 )
 def test_out_of_range_is_a_usage_error(size, channels):
     with pytest.raises(UsageError, match=r"out of range|not possible"):
@@ -76,12 +76,18 @@ def write_sizes(folder, sizes, channels=1):
     [
         ([(20, 30)] * 3, (20, 30), None),
         ([(8, 128)], (8, 128), None),
-        ([(200, 300)] * 2, (64, 64), "images of 200×300: resized to 64×64"),
+        ([(224, 256)] * 2, (224, 256), None),
+        ([(200, 300)] * 2, (256, 256), "images of 200×300: resized to 256×256"),
         ([(7, 20)], (64, 64), "images of 7×20: resized to 64×64"),
         (
+            [(24, 24), (100, 20), (50, 110)],
+            (128, 128),
+            "3 sizes from 24×24 to 50×110: all resized to 128×128",
+        ),
+        (
             [(24, 24), (100, 20), (200, 300)],
-            (64, 64),
-            "3 sizes from 24×24 to 200×300: all resized to 64×64",
+            (256, 256),
+            "3 sizes from 24×24 to 200×300: all resized to 256×256",
         ),
     ],
 )
@@ -89,6 +95,40 @@ def test_automatic_size(tmp_path, sizes, expected, note):
     rule, notes = infer_rule(write_sizes(tmp_path, sizes))
     assert rule.image_size == expected
     assert notes == ((note,) if note else ())
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((300, 300), (128, 128)), ((256, 256), (128, 128)), ((100, 100), (100, 100))],
+)
+def test_automatic_size_of_many_images_lets_all_of_them_lie_in_memory(
+    tmp_path, monkeypatch, size, expected
+):
+    monkeypatch.setattr(inferring, "MOST_BYTES", 3 * 128 * 128)
+    source = write_sizes(tmp_path, [size] * 3)
+    assert infer_rule(source)[0].image_size == expected
+    monkeypatch.setattr(inferring, "MOST_BYTES", 100)  # of no picture: the smallest square stays
+    assert infer_rule(source)[0].image_size == (64, 64)
+    assert infer_rule(source, image_size=200)[0].image_size == (200, 200)
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        ((64, 64), (64, 64)),
+        ((256, 256), (64, 64)),
+        ((100, 75), (64, 48)),
+        ((8, 128), (8, 64)),
+        ((65, 1 + 8), (64, 9)),
+        ((30, 20), (30, 20)),
+    ],
+)
+def test_averaged_down_images_are_as_if_resized_by_the_rule(size, seen):
+    assert ImageRule(size, 3).within(64) == ImageRule(seen, 3)
+    X = np.stack([pixels(*size, seed=seed) for seed in (0, 1)])
+    expected = ImageRule(seen, 3).apply_array(X)
+    np.testing.assert_array_equal(averaged_down(X, 64), expected)
+    assert (averaged_down(X, 64) is X) == (size == seen)
 
 
 @pytest.mark.parametrize(("given", "expected"), [(32, (32, 32)), ((20, 40), (20, 40))])

@@ -107,7 +107,7 @@ def test_a_failed_fit_leaves_no_fitted_detector(detector, eights):
         ({"preset": "large"}, "unknown preset 'large'"),
         ({"preset": ["fast"]}, "unknown preset"),
         ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
-        ({"settings": {"image_size": 4}}, "image_size = 4 must be 8 to 128"),
+        ({"settings": {"image_size": 4}}, "image_size = 4 must be 8 to 256"),
         ({"random_state": None}, "random_state = None must be a whole number"),
         ({"random_state": -1}, "random_state = -1 must be"),
         ({"random_state": 1.5}, "random_state = 1.5 must be"),
@@ -292,7 +292,7 @@ def test_rows_stay_those_of_the_images_whatever_is_skipped(detector, tmp_path, a
 
 @pytest.mark.parametrize(
     "shape",
-    [(8, 8), (9, 8), (13, 21), (11, 16), (128, 9), (8, 128), (28, 28, 1), (8, 8, 3), (17, 10, 3)],
+    [(8, 8), (9, 8), (13, 21), (11, 16), (256, 9), (8, 100), (28, 28, 1), (8, 8, 3), (17, 10, 3)],
 )
 def test_sizes_and_channels(shape):
     X = np.random.default_rng(0).integers(0, 256, (24, *shape), dtype=np.uint8)
@@ -305,7 +305,7 @@ def test_sizes_and_channels(shape):
     assert heat.shape == (24, height, width)
     assert heat.dtype == np.float32
     assert 0 <= heat.min() <= heat.max() <= 4
-    assert pictures.shape == (24, height, width, channels)
+    assert pictures.shape == (24, *model.rule_.within(64).image_size, channels)
     assert pictures.dtype == np.uint8
     assert np.isfinite(model.novelty_scores(X)).all()
 

@@ -19,6 +19,7 @@ from pyocgan import (
     turns,
 )
 from pyocgan.config import resolve
+from pyocgan.data import averaged_down
 from pyocgan.errors import UsageError
 from pyocgan.gradients import gradient_maps
 from pyocgan.images import to_range
@@ -642,7 +643,7 @@ def test_large_images_are_searched_for_small_defects():
         small = resolve("default", {}, channels=channels, size=(28, 32))
         large = resolve("default", {}, channels=channels, size=(28, 33))
         assert large.scores == (*small.scores, "patches")
-        assert large.score_weights == (*small.score_weights, 1.0)
+        assert large.score_weights == (*small.score_weights, 2.0)
     assert resolve("paper", {}, size=(64, 64)).scores == ("error",)
     assert resolve("default", {"scores": "error"}, size=(64, 64)).scores == ("error",)
 
@@ -668,6 +669,53 @@ def test_images_are_encoded_once_and_only_where_a_score_asks_for_it(summed, eigh
 def test_nothing_that_moves_to_a_device_has_double_precision(summed):
     state = [*summed.networks_.state_dict().values(), *summed.evidence_.state_dict().values()]
     assert torch.float64 not in {tensor.dtype for tensor in state}, "mps has none"
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Detectors of images of 80×96 pixels, and of the same averaged down; and those images."""
+    rng = np.random.default_rng(0)
+    X = np.stack([gaussian_filter(rng.normal(110, 300, (80, 96)), 2) for _ in range(30)])
+    X = X.clip(0, 255).astype(np.uint8)[..., None]
+    settings = {**TINY, "scores": ALL, "score_weights": WEIGHTS, "epochs": 1}
+    both = (X, averaged_down(X, 64))
+    return *(NoveltyDetector("default", settings=settings, fpr=0.2).fit(seen) for seen in both), X
+
+
+def test_of_large_images_only_patches_see_more_than_the_networks(large):
+    whole, small, X = large
+    assert small.rule_.image_size == (53, 64)
+    expected = small.score_parts(averaged_down(X, 64))
+    parts = whole.score_parts(X)
+    for name in ALL:
+        assert np.array_equal(parts[name], expected[name]) == (name != "patches"), name
+    np.testing.assert_array_equal(whole.reconstruct(X), small.reconstruct(averaged_down(X, 64)))
+    assert whole.generate(2).shape == (2, 53, 64, 1)
+
+
+def test_a_model_of_large_images_stays_what_it_is_on_disk(large, tmp_path):
+    whole, _, X = large
+    whole.save(tmp_path / "model")
+    loaded = NoveltyDetector.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.novelty_scores(X), whole.novelty_scores(X))
+
+
+@pytest.mark.parametrize("score", ["patches", "windows", "completion", "gradients", "error"])
+def test_heat_maps_of_large_images_are_as_large(large, monkeypatch, score):
+    whole, small, X = large
+    spoiled = X[:1].copy()
+    spoiled[:, 60:72, 10:22] = 255 - spoiled[:, 60:72, 10:22]
+    for detector in (whole, small):
+        monkeypatch.setattr(detector.evidence_, "scores", (score,))
+    heat, heat_before = whole.heatmap(np.concatenate([spoiled, X[:1]]))
+    assert heat.shape == (80, 96)
+    more = heat - heat_before
+    middle = np.average(np.indices(more.shape), (1, 2), np.broadcast_to(more.clip(0), (2, 80, 96)))
+    assert np.abs(middle - (65.5, 15.5)).max() < 12
+    if score != "patches":  # whose map is that of the distances themselves
+        seen = small.heatmap(averaged_down(spoiled, 64))[0]
+        total = np.mean if score == "error" else np.sum
+        assert total(heat) == pytest.approx(total(seen), rel=0.02)
 
 
 def test_T_looks_at_large_images_averaged_down():
@@ -862,3 +910,9 @@ def test_mirrored_images_are_of_the_class_in_colour_alone():
     assert resolve("default", {"scores": "views"}).uses_turns
     assert resolve("paper", {}, channels=3).scores == ("error",)
     assert resolve("default", {"scores": "error"}, channels=3).scores == ("error",)
+
+
+def test_fewer_large_images_are_scored_at_once():
+    for side, expected in ((28, [256, 44]), (64, [256, 44]), (128, [64] * 4 + [44]), (2000, [1])):
+        X = np.zeros((sum(expected), side, side, 1), np.uint8)
+        assert [len(batch) for batch in scoring.batches(X)] == expected

@@ -16,8 +16,8 @@ ROOT = Path(pyocgan.__file__).parent
 # A module may import those of the lines above its own; a folder is one module.
 LAYERS = """
     errors blank
-    data files figures images calibration evaluation baselines
-    config report model_folder
+    data files figures images calibration evaluation
+    config report model_folder baselines
     convolution gradients losses turns run_folder tasks
     claims
     networks turn_training

@@ -19,7 +19,10 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 from sklearn.svm import OneClassSVM
 
+from .data.rule import averaged_down
+
 GRADIENTS_AT_ONCE = 512  # images whose gradients are computed together: bounds memory, no result
+LARGEST = 64  # pixels of a side that are looked at, as the networks do: see docs/research.md
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -38,7 +41,8 @@ class Scorer(Protocol):
 
 
 def raw(X: Pixels) -> Features:
-    """Pixels in [0, 1], flattened: (N, H·W·K)."""
+    """Pixels in [0, 1], flattened: (N, H·W·K), of at most `LARGEST` a side."""
+    X = averaged_down(X, LARGEST)
     return X.reshape(len(X), -1).astype(np.float32) / np.float32(255)
 
 
@@ -58,8 +62,9 @@ def oriented_gradients(X: Pixels) -> Features:
     """Half-rectified differences to the right, left, down and up, pooled and of unit norm.
 
     Each of the 4·K maps is blurred with σ = 1 pixel and average-pooled 2×2; the whole vector is
-    divided by its 2-norm: (N, 4·K·⌊H/2⌋·⌊W/2⌋).
+    divided by its 2-norm: (N, 4·K·⌊H/2⌋·⌊W/2⌋). Images have at most `LARGEST` pixels a side.
     """
+    X = averaged_down(X, LARGEST)
     starts = range(0, max(len(X), 1), GRADIENTS_AT_ONCE)
     return np.concatenate([_gradients(X[start : start + GRADIENTS_AT_ONCE]) for start in starts])
 

@@ -62,7 +62,12 @@ class Config:
 
     # Images. "auto" is settled from the training images and stored in the model.
     image_size: int | tuple[int, int] | Literal["auto"] = _field(
-        "auto", "Pixels that every image is resized to: auto, a side, or HEIGHTxWIDTH (8 to 128)."
+        "auto", "Pixels that every image is resized to: auto, a side, or HEIGHTxWIDTH (8 to 256)."
+    )
+    network_side: int = _field(
+        64,
+        "Largest side (8 to 128) that the networks and all scores but patches see: larger images "
+        "are averaged down to it.",
     )
     channels: Literal["auto", 1, 3] = _field("auto", "auto, 1 (grey) or 3 (colour).")
 
@@ -237,7 +242,7 @@ COLOUR_PRESETS: dict[str, dict[str, Any]] = {
 # And for images with a side of more than LARGE pixels, on which a small defect would be averaged
 # away: a further score, with its weight.
 LARGE = 32
-LARGE_PRESETS: dict[str, tuple[Score, float]] = {"default": ("patches", 1.0)}
+LARGE_PRESETS: dict[str, tuple[Score, float]] = {"default": ("patches", 2.0)}
 
 
 def resolve(
@@ -430,6 +435,7 @@ def _check(config: Config) -> None:
     bounds |= {
         "batch_size": (2, float("inf")),  # batch normalisation needs two
         "turn_images": (2, float("inf")),
+        "network_side": (SMALLEST_SIDE, 128),
         "noise_variance": (0, float("inf")),
         "test_noise_variance": (0, float("inf")),
         "reconstruction_weight": (0, float("inf")),

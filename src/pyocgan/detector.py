@@ -30,6 +30,7 @@ from .data import (
     Images,
     Source,
     UnreadableImage,
+    averaged_down,
     infer_rule,
     open_source,
     read,
@@ -181,8 +182,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             self.parameters_["settings"] = dict(self.settings)
         training = Training(
             prepared.config,
-            prepared.train,
-            prepared.validation,
+            averaged_down(prepared.train, prepared.config.network_side),
+            averaged_down(prepared.validation, prepared.config.network_side),
             seed=self.random_state,
             device=self.device,
             precision=self.precision,
@@ -313,17 +314,18 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def reconstruct(self, X: ImageSource) -> NDArray[np.uint8]:
-        """Return De(En(x)) as images: uint8 (N, H, W, K)."""
+        """Return De(En(x)) as images: uint8 (N, H, W, K), H and W at most `network_side`."""
+        seen = (averaged_down(i.pixels, self.config_.network_side) for i in self._read(X))
         return np.concatenate(
             [
                 to_pixels(x_hat)
-                for images in self._read(X)
-                for _, x_hat in scoring.reconstructions(self.networks_, images.pixels, self.config_)
+                for pixels in seen
+                for _, x_hat in scoring.reconstructions(self.networks_, pixels, self.config_)
             ]
         )
 
     def generate(self, n: int, *, random_state: int = 0) -> NDArray[np.uint8]:
-        """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K)."""
+        """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K), as `reconstruct`."""
         check_is_fitted(self)
         _check_whole("n", n)
         d = self.config_.latent_size
@@ -412,7 +414,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.skipped_ = tuple((name, reason) for name, reason in content["skipped"])
         self.history_ = tuple(Record(**record) for record in content["history"])
         calibration = Calibration.of(tensors.pop(CALIBRATION).numpy())
-        shape = self.rule_.channels, self.rule_.image_size
+        shape = self.rule_.channels, self.rule_.within(self.config_.network_side).image_size
         self.evidence_ = evidence.Evidence(self.config_, *shape)
         names = [name for name in tensors if name.startswith(EVIDENCE)]
         self.evidence_.restore({k.removeprefix(EVIDENCE): tensors.pop(k) for k in names})

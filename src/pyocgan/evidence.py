@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from . import scoring, turns
 from .config import TURN_SCORES, Config
+from .data.rule import averaged_down
 from .networks import Networks
 from .novelty import MAPS, SCORES, SPACES, USUAL, Batch, Normal, error_map, patch_distances
 
@@ -220,5 +221,8 @@ def _batches(
 ) -> Iterator[Batch]:
     evidence.eval()
     nets.eval()
-    for x in scoring.batches(pixels, next(nets.parameters()).device):
-        yield Batch(x, nets, evidence.T, evidence.known, config)
+    for batch in scoring.batches(pixels):
+        image = scoring.on_device(batch, nets)
+        small = averaged_down(batch, config.network_side)
+        x = image if small is batch else scoring.on_device(small, nets)
+        yield Batch(image, x, nets, evidence.T, evidence.known, config)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from . import projection, scoring, turns
 from .config import Config, Score
@@ -49,16 +50,12 @@ SPACES: dict[Score, str] = {
 class Batch:
     """Images, and each thing that scores look at, computed when first asked for."""
 
-    x: Tensor  # (B, K, H, W) in [-1, 1]
+    image: Tensor  # (B, K, H, W) in [-1, 1]
+    x: Tensor  # the same as the networks see them, of `config.network_side` at most
     nets: Networks
     T: turns.TurnClassifier | None
     normal: Normal
     config: Config
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.x.shape[2], self.x.shape[3]
 
     @cached_property
     def codes(self) -> Tensor:
@@ -78,8 +75,8 @@ class Batch:
 
     @cached_property
     def patches(self) -> Tensor:
-        """What stands in small patches, (B, D, h, w)."""
-        return gradient_patches(self.x)
+        """What stands in small patches of the whole image, (B, D, h, w)."""
+        return gradient_patches(self.image)
 
     @cached_property
     def seen(self) -> Tensor:
@@ -185,17 +182,17 @@ SCORES: dict[Score, Callable[[Batch], Tensor]] = {
 
 def error_map(batch: Batch) -> Tensor:
     """The squared error of each pixel, averaged over channels; its mean is the score."""
-    return (batch.x - batch.x_hat).square().mean(1)
+    return _enlarged((batch.x - batch.x_hat).square().mean(1), batch)
 
 
 def gradients_map(batch: Batch) -> Tensor:
     """What surrounds each pixel adds to the error in oriented gradients; sums to the score."""
-    return spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch.size)
+    return _spread(gradient_error_maps(batch.x, batch.x_hat, batch.config), batch)
 
 
 def neighbours_map(batch: Batch) -> Tensor:
     """What surrounds each pixel adds to the squared distance; sums to the score's square."""
-    return spread(_residual_map(batch.gradients, batch.normal["gradients"]), batch.size)
+    return _spread(_residual_map(batch.gradients, batch.normal["gradients"]), batch)
 
 
 def windows_map(batch: Batch) -> Tensor:
@@ -207,7 +204,7 @@ def windows_map(batch: Batch) -> Tensor:
     for (part, normal_part), (place, count) in zip(pairs, places, strict=True):
         place += _residual_map(part, normal_part)[:, None]
         count += 1
-    return spread(found / covering, batch.size)
+    return _spread(found / covering, batch)
 
 
 def completion_map(batch: Batch) -> Tensor:
@@ -217,12 +214,12 @@ def completion_map(batch: Batch) -> Tensor:
     for rest, left in _unexpected(batch):
         found[:, rest] += left.square().sum(1)
         expected[rest] += 1
-    return spread(found / expected, batch.size)
+    return _spread(found / expected, batch)
 
 
 def patches_map(batch: Batch) -> Tensor:
     """The distance of the patch about each pixel to the nearest normal one, beside the usual."""
-    return spread_patches(_beside_usual(batch), batch.size)
+    return spread_patches(_beside_usual(batch), _size(batch.image))
 
 
 # The score that says best where an image is novel comes first.
@@ -247,6 +244,24 @@ def patch_distances(batch: Batch) -> Tensor:
         nearest = torch.addmm(halves, part, known.mT, alpha=-1).argmin(1)
         found.append((part - known[nearest]).square().sum(1).sqrt())
     return torch.cat(found).view(b, h, w)
+
+
+def _spread(cells: Tensor, batch: Batch) -> Tensor:
+    """Share out what stands in cells of what the networks see among the image's pixels."""
+    share = batch.x[0].numel() / batch.image[0].numel()  # so that the sum stays what it is
+    return share * _enlarged(spread(cells, _size(batch.x)), batch)
+
+
+def _enlarged(maps: Tensor, batch: Batch) -> Tensor:
+    """Return what is said of each pixel that the networks see, (B, h, w), for the image's."""
+    size = _size(batch.image)
+    if maps.shape[1:] == size:
+        return maps
+    return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[2], x.shape[3]
 
 
 def _beside_usual(batch: Batch) -> Tensor:

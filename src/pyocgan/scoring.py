@@ -18,13 +18,21 @@ from .config import Config
 from .images import to_range
 from .networks import Networks
 
-BATCH_SIZE = 256  # images scored together: bounds memory, changes no score
+# Images scored together, fewer where they are larger: bounds memory, changes no score.
+BATCH_SIZE, BATCH_PIXELS = 256, 256 * 64**2
 
 
-def batches(pixels: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:
-    """Yield uint8 images (N, H, W, K) as x in [-1, 1], (B, K, H, W), on a device."""
-    for start in range(0, len(pixels), BATCH_SIZE):
-        yield to_range(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device))
+def batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Yield images (N, H, W, K) as many at a time as are scored together."""
+    _, height, width, _ = pixels.shape
+    at_once = max(1, min(BATCH_SIZE, BATCH_PIXELS // (height * width)))
+    for start in range(0, len(pixels), at_once):
+        yield pixels[start : start + at_once]
+
+
+def on_device(pixels: NDArray[np.uint8], nets: Networks) -> Tensor:
+    """Return images (B, H, W, K) as x in [-1, 1], (B, K, H, W), where the networks are."""
+    return to_range(torch.from_numpy(pixels).to(next(nets.parameters()).device))
 
 
 def encode(nets: Networks, x: Tensor, config: Config) -> Tensor:
@@ -41,7 +49,8 @@ def reconstructions(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x and De(En(x)), both (B, K, H, W) in [-1, 1], batch by batch."""
     nets.eval()
-    for x in batches(pixels, next(nets.parameters()).device):
+    for batch in batches(pixels):
+        x = on_device(batch, nets)
         yield x, nets.De(encode(nets, x, config))
 
 

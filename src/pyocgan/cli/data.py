@@ -84,7 +84,7 @@ def describe(
     headers, unreadable = read_headers(images)
     if not headers:
         raise InputError(f"no image can be read of {images.description}: {unreadable[0]}")
-    rule, notes = rule_of(headers)
+    rule, notes = rule_of(headers, len(images))
     print(images.description, f"images would be {rule.describe()}", *notes, sep="\n")
     if images.labels is not None:
         counts = Counter(images.labels.tolist())

@@ -7,7 +7,7 @@ from .named import NAMED
 from .opening import open_parts, open_source
 from .protocols import Split, protocol_1, protocol_2
 from .reading import SKIPPING, Images, read, read_batches
-from .rule import ImageRule
+from .rule import ImageRule, averaged_down
 from .source import Source
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Source",
     "Split",
     "UnreadableImage",
+    "averaged_down",
     "fetch",
     "infer_rule",
     "open_parts",

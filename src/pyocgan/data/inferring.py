@@ -10,7 +10,8 @@ from .decode import Header, UnreadableImage, size_text
 from .rule import LARGEST_SIDE, SMALLEST_SIDE, ImageRule
 from .source import Source
 
-DEFAULT_SIZE = (64, 64)
+SQUARES = (64, 128, LARGEST_SIDE)  # sides
+MOST_BYTES = 2**30  # of all images together, where they are larger than the smallest square
 
 Size = tuple[int, int]
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
@@ -31,7 +32,8 @@ def infer_rule(
         them.
     image_size
         A side, (H, W), or ``"auto"``: the size that all images share if its sides lie in 8 to
-        128, otherwise 64×64.
+        256, otherwise the smallest square of 64, 128 or 256 in which the longest side fits, or
+        256. A smaller one where so many images would take more than 1 GiB.
     channels
         1, 3, or ``"auto"``: 3 if any image is of a colour mode, even one that shows only grey.
 
@@ -44,18 +46,20 @@ def infer_rule(
     UsageError
         A size or number of channels out of its range.
     """
-    return rule_of(read_headers(source)[0], image_size, channels)
+    return rule_of(read_headers(source)[0], len(source), image_size, channels)
 
 
 def rule_of(
     headers: set[Header],
+    count: int,
     image_size: Literal["auto"] | int | Size = "auto",
     channels: Literal["auto", 1, 3] = "auto",
 ) -> tuple[ImageRule, tuple[str, ...]]:
-    """Do what `infer_rule` does for images of these headers."""
+    """Do what `infer_rule` does for `count` images of these headers."""
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
-    rule = ImageRule(_chosen_size(image_size, sizes), _chosen_channels(channels, modes))
+    shown = _chosen_channels(channels, modes)
+    rule = ImageRule(_chosen_size(image_size, sizes, MOST_BYTES // max(1, count * shown)), shown)
     return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, modes))
 
 
@@ -70,11 +74,10 @@ def read_headers(source: Source) -> tuple[set[Header], list[UnreadableImage]]:
     return headers, unreadable
 
 
-def _chosen_size(wanted: str | int | Size, seen: list[Size]) -> Size:
+def _chosen_size(wanted: str | int | Size, seen: list[Size], most_pixels: int) -> Size:
     match wanted:
         case "auto":
-            fits = len(seen) == 1 and all(SMALLEST_SIDE <= n <= LARGEST_SIDE for n in seen[0])
-            return seen[0] if fits else DEFAULT_SIZE
+            return _automatic_size(seen, most_pixels)
         case int():
             return wanted, wanted
         case (int(height), int(width)):
@@ -83,6 +86,18 @@ def _chosen_size(wanted: str | int | Size, seen: list[Size]) -> Size:
             raise UsageError(
                 f"image size {wanted!r} is not possible: 'auto', a side, or (height, width)"
             )
+
+
+def _automatic_size(seen: list[Size], most_pixels: int) -> Size:
+    if len(seen) == 1 and all(SMALLEST_SIDE <= n <= LARGEST_SIDE for n in seen[0]):
+        height, width = seen[0]
+        if height * width <= max(most_pixels, SQUARES[0] ** 2):
+            return height, width
+    longest = max((n for size in seen for n in size), default=SQUARES[0])
+    needed = next((side for side in SQUARES if side >= longest), SQUARES[-1])
+    fitting = [side for side in SQUARES[1:] if side <= needed and side**2 <= most_pixels]
+    side = max(fitting, default=SQUARES[0])
+    return side, side
 
 
 def _chosen_channels(wanted: str | int, modes: set[str]) -> int:

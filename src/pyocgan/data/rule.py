@@ -1,4 +1,4 @@
-"""How an image becomes what the networks see. Shapes: N images, H W pixels, K channels."""
+"""How an image becomes what a model sees. Shapes: N images, H W pixels, K channels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from ..errors import UsageError
 from .decode import as_mode, size_text
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 128  # pixels; three stride-2 convolutions leave 1×1 of 8×8
+SMALLEST_SIDE, LARGEST_SIDE = 8, 256  # pixels; three stride-2 convolutions leave 1×1 of 8×8
 
 # Decoding a large JPEG at a fraction of its size, but at 4 times the size wanted or more, changes
 # a resized pixel by at most 1/255.
@@ -22,7 +22,7 @@ _DRAFT_MARGIN = 4
 
 @dataclass(frozen=True)
 class ImageRule:
-    """How any image becomes the array that the networks see; stored in the model.
+    """How any image becomes the array that a model sees; stored in the model.
 
     The whole image is resized to H×W without keeping its aspect ratio, by Pillow's bilinear
     filter, which averages over the area (antialiases) when it shrinks. Channels are converted
@@ -31,7 +31,7 @@ class ImageRule:
     Parameters
     ----------
     image_size
-        (H, W), each 8 to 128 pixels.
+        (H, W), each 8 to 256 pixels.
     channels
         1 (grey, ITU-R 601 luma) or 3 (RGB).
 
@@ -62,6 +62,12 @@ class ImageRule:
     def enough_pixels(self) -> int:
         """Pixels a side above which decoding a larger image changes nothing that matters."""
         return _DRAFT_MARGIN * max(self.image_size)
+
+    def within(self, side: int) -> ImageRule:
+        """Return the rule for the same images at most `side` pixels high and wide, as they are."""
+        scale = side / max(*self.image_size, side)
+        height, width = (max(SMALLEST_SIDE, round(scale * n)) for n in self.image_size)
+        return ImageRule((height, width), self.channels)
 
     def describe(self) -> str:
         """Say the rule in one line."""
@@ -128,3 +134,11 @@ class ImageRule:
 def picture(pixels: NDArray[np.uint8]) -> Image.Image:
     """Wrap (H, W, 1 or 3) uint8 pixels as a Pillow image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def averaged_down(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize images (N, H, W, K) so that no side is longer than `side`; small ones stay."""
+    _, height, width, channels = pixels.shape
+    if max(height, width) <= side:
+        return pixels
+    return ImageRule((height, width), channels).within(side).apply_array(pixels)
