@@ -65,8 +65,9 @@ def grain(rng: np.random.Generator) -> Picture:
     apart = 0.35 * (1 + 0.1 * rng.normal())
     rings = np.sin((ROWS + bend) * apart + rng.uniform(0, 6.28))
     fine = gaussian_filter(rng.normal(size=(SIDE, SIDE)), 0.7) * 0.05
-    wood: Picture = (0.5 + 0.1 * rings + 0.35 * fibres + fine)[..., None]
-    return wood * np.array([1.0, 0.78, 0.55])
+    wood = (0.5 + 0.1 * rings + 0.35 * fibres + fine)[..., None]
+    planed: Picture = wood * np.array([1.0, 0.78, 0.55])
+    return planed
 
 
 def spoil(picture: Picture, defect: str, rng: np.random.Generator) -> Picture:

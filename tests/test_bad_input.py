@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import stat
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from conftest import ocgan, tiny_flags
 from data_fixtures import png_header, write_image, zip_tree
+from pyocgan.files import _UMASK, write_json
 
 FLAGS = ("--quiet", "--device=cpu", *tiny_flags())
 
@@ -270,6 +272,23 @@ def test_a_disk_that_is_full_in_the_midst_of_training(command, tmp_path, monkeyp
     result = command("train", "digits", "--class=8", "--fpr=0.1", "--out", tmp_path / "m", *FLAGS)
     check(result, 1, "No space left on device")
     assert not list((tmp_path / "m").glob(".*"))
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    scores = tmp_path / "scores.json"
+    write_json(scores, 1)
+    assert stat.S_IMODE(scores.stat().st_mode) == 0o666 & ~_UMASK
+    scores.chmod(0o600)
+    write_json(scores, 2)
+    assert stat.S_IMODE(scores.stat().st_mode) == 0o600
+
+
+def test_a_loop_of_links_where_to_write(command, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    result = command(
+        "train", "digits", "--class=8", "--fpr=0.1", "--out", tmp_path / "loop", *FLAGS
+    )
+    check(result, 1, "cannot write")
 
 
 def test_a_name_that_is_too_long_to_be_written(command, tmp_path):

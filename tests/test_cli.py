@@ -8,8 +8,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from subprocess import PIPE
 
@@ -19,6 +21,7 @@ import yaml
 from PIL import Image
 
 from conftest import TINY, ocgan, tiny_flags
+from pyocgan import detector as detector_module
 from pyocgan.claims import claimed
 from pyocgan.config import FIELDS, resolve
 from pyocgan.detector import NoveltyDetector
@@ -300,10 +303,60 @@ def test_a_named_set_is_scored_on_its_test_part(command, model):
     assert len(rows_of(command("predict", model, "digits")[1])) == 1797 - 1438
 
 
-def test_a_folder_stands_alone(command, model, pictures):
-    code, out, errors = command("predict", model, pictures / "1", pictures / "8")
+@pytest.mark.parametrize("many", ["folder", "x.zip", "list.txt", "mnist"])
+def test_what_holds_many_images_stands_alone(command, model, pictures, many):
+    many = str(pictures / "1") if many == "folder" else many
+    code, out, errors = command("predict", model, pictures / "8" / "00.png", many)
     assert (code, out) == (2, "")
-    assert errors == [f"ocgan: '{pictures / '1'}' is a folder: name images, or one folder alone"]
+    assert errors == [f"ocgan: {many!r} stands for many images: name it alone, or name images"]
+
+
+@pytest.mark.parametrize("quoted", ["~/m", "--out=~/m"])
+def test_a_tilde_that_the_shell_left_is_the_users_home(command, tmp_path, monkeypatch, quoted):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    out = [quoted] if "=" in quoted else ["--out", quoted]
+    assert command(*TRAIN, *out, "--quiet")[0] == 0
+    assert {"model.json", "config.yaml", "log.jsonl"} <= {
+        path.name for path in (tmp_path / "home" / "m").iterdir()
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert command("info", "~/m")[0] == 0
+    assert command(*TRAIN, *out)[2][-1].endswith("choose another --out, or --restart")
+
+
+def test_a_model_is_not_written_where_its_images_are_looked_for(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in ("digits", tmp_path / "digits", "./digits"):
+        code, _, errors = command(*TRAIN, "--out", out)
+        assert code == 2
+        assert errors[-1].endswith("is where the images are looked for: choose another folder")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_model_that_another_process_has_just_finished_stays(command, tmp_path, monkeypatch):
+    out, finished = tmp_path / "m", b"{}"
+
+    def claim_late(path, held):  # the other one gave the folder back in between
+        out.mkdir()
+        (out / "model.json").write_bytes(finished)
+
+    monkeypatch.setattr(import_module("pyocgan.cli.train"), "_claim", claim_late)
+    code, _, errors = command(*TRAIN, "--out", out, "--quiet")
+    assert code == 2
+    assert errors[-1].endswith("holds a model already: choose another --out, or --restart")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"model.json": finished}
+
+
+def test_an_interruption_while_images_are_read_ends_that_at_once(command, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(detector_module, "read", interrupt)
+    code, _, errors = command(*TRAIN, "--out", tmp_path / "m", "--quiet")
+    assert code == 130
+    assert errors[-1] == "ocgan: interrupted"
+    assert not (tmp_path / "m").exists()
 
 
 def test_fail_on_novel(command, model, pictures, detector, eights):
@@ -555,7 +608,24 @@ def test_evaluate_on_the_models_own_test_part(command, trained, name, counts):
     assert all((m["n_normal"], m["n_novel"]) == counts for m in methods.values())
     assert methods["5-NN, cosine, oriented gradients"]["auroc"] > 0.95
     assert result["normal_class"] == "8"
-    assert 0 <= result["false_alarm_rate"] <= 1
+
+
+def test_the_rates_are_those_of_the_scores(command, trained, tmp_path):
+    scores = tmp_path / "scores.csv"
+    code, out, _ = command("evaluate", trained / "two", "--json", "--scores", scores)
+    assert code == 0
+    result = json.loads(out)
+    threshold = NoveltyDetector.load(trained / "two").threshold_
+    rows = rows_of(scores.read_text())
+    alarms = {"0": [], "1": []}  # by what the image is
+    for row in rows:
+        alarms[row["is_novel"]].append(float(row["OCGAN (+mining)"]) > threshold)
+    assert result["false_alarm_rate"] == np.mean(alarms["0"])
+    assert result["detection_rate"] == np.mean(alarms["1"])
+    assert result["false_alarm_rate"] < result["detection_rate"]
+    sentence = command("evaluate", trained / "two")[1].splitlines()[-1]
+    said = [float(number) for number in re.findall(r"([\d.]+)%", sentence)]
+    assert said == pytest.approx([100 * np.mean(alarms[key]) for key in "01"], abs=0.05)
 
 
 def test_nothing_that_was_trained_on_is_tested(trained):
@@ -596,6 +666,8 @@ def test_evaluate_on_other_images(command, trained, pictures):
     assert result["methods"]["OCGAN (+mining)"]["n_normal"] == 30
     assert list(result["methods"]["OCGAN (+mining)"]["auroc_by_class"]) == ["1"]
     assert errors[-1] == "30 of 60 test images are also training images"
+    errors = command("evaluate", trained / "plain", pictures, "--no-baselines")[2]
+    assert errors[-1].startswith("not looked up: whether the model has learned from some")
     code, out, _ = command("evaluate", trained / "plain", pictures, "--class=1", "--json")
     assert json.loads(out)["normal_class"] == "1"
 

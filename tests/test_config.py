@@ -200,6 +200,12 @@ def test_the_environment_never_breaks_the_reading():
         merge(environment={"OCGAN_EPOCHS": "["})
 
 
+def test_a_variable_that_is_no_setting_is_refused_with_a_suggestion():
+    with pytest.raises(UsageError, match="'OCGAN_EPOCH': did you mean 'OCGAN_EPOCHS'"):
+        read_environment({"OCGAN_EPOCH": "3"})
+    assert read_environment({"OCGAN_EPOCH": "", "OCGAN_MIRROR": "http://x", "EPOCH": "3"}) == {}
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_settings_survive_json_and_yaml(preset):
     config = resolve(preset, {"image_size": (9, 17), "learning_rate": 1e-5, "noise_variance": 0})

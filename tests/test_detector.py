@@ -22,7 +22,7 @@ from conftest import tiny
 from pyocgan import model_folder
 from pyocgan.calibration import above_rounding
 from pyocgan.config import Config
-from pyocgan.data import open_source
+from pyocgan.data import ImageRule, open_source
 from pyocgan.detector import NoveltyDetector
 from pyocgan.errors import InputError, ModelError, OcganError, UsageError
 
@@ -629,3 +629,31 @@ def test_a_model_is_loaded_onto_known_devices_only(model, device):
     with pytest.raises(UsageError, match=f"device = '{device}'"):
         NoveltyDetector.load(model, device=device)
     assert NoveltyDetector.load(model, device=torch.device("cpu")).about_ == {}
+
+
+def test_what_is_left_out_decides_nothing(tmp_path, digits):
+    images, labels = digits
+    for number, pixels in enumerate(images[labels == 8][:40]):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "broken.png")
+    content = (tmp_path / "broken.png").read_bytes()
+    (tmp_path / "broken.png").write_bytes(content[:100])  # its header says 300×400, in colour
+    detector = tiny(fpr=0.2, skip_unreadable=True).fit(tmp_path)
+    assert [name for name, _ in detector.skipped_] == ["broken.png"]
+    assert detector.rule_ == ImageRule((8, 8), 1)
+    assert detector.notes_ == ()
+    assert sum(vars(detector.split_).values()) == 40
+    (tmp_path / "broken.png").unlink()
+    same = tiny(fpr=0.2).fit(tmp_path)
+    np.testing.assert_array_equal(same.novelty_scores(images), detector.novelty_scores(images))
+
+
+def test_a_folder_of_no_user_is_one_line(detector, eights):
+    folder = "~nobody-of-that-name/model"
+    for act in (
+        lambda: detector.save(folder),
+        lambda: NoveltyDetector.load(folder),
+        lambda: next(tiny().iter_fit(eights, checkpoint=folder)),
+    ):
+        with pytest.raises(UsageError, match="'~nobody-of-that-name/model' names no user's folder"):
+            act()

@@ -17,6 +17,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from .data.fetch import MIRROR_VARIABLE
+from .data.named import DATA_ROOT_VARIABLE
 from .data.rule import LARGEST_SIDE, SMALLEST_SIDE, ImageRule
 from .errors import UsageError, unknown
 
@@ -34,6 +36,8 @@ Score = Literal[
     "views",
 ]
 TURN_SCORES: tuple[Score, ...] = ("turns", "views")  # those of T
+
+OTHER_VARIABLES = (DATA_ROOT_VARIABLE, MIRROR_VARIABLE)  # of the environment: no settings
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
 # and the spread of the first weights are not printed: Adam's usual one, and DCGAN's.
@@ -343,8 +347,11 @@ def read_file(path: str | Path | None) -> dict[str, Any]:
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read ``OCGAN_<FIELD>`` variables; empty ones count as not set."""
+    """Read ``OCGAN_<FIELD>`` variables; empty ones count as not set, others must be a field."""
     names = {f"OCGAN_{name.upper()}": name for name in FIELDS}
+    for key, value in environment.items():
+        if key.startswith("OCGAN_") and value and key not in {*names, *OTHER_VARIABLES}:
+            raise unknown("variable", key, names)
     return {names[key]: value for key, value in environment.items() if key in names and value}
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -37,6 +37,7 @@ from .data import (
     read_batches,
 )
 from .errors import OcganError, UsageError, caught
+from .files import expanded
 from .images import to_pixels
 from .networks import Networks
 from .stacked import StackedTraining
@@ -159,7 +160,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         the model is kept. What interrupts an iteration, as Ctrl-C may, leaves the last of these.
         Without `resume` training begins anew, and what is there stays until it is first saved.
         """
-        checkpoint = None if checkpoint is None else Path(checkpoint).expanduser()
+        checkpoint = None if checkpoint is None else expanded(checkpoint)
         prepared, training = self._begin(X, checkpoint if resume else None)
         yield training.progress()
         if checkpoint is None:
@@ -199,10 +200,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         settings = check_settings(self.settings or {})
         # Before channels and size are known, so are the scores: their weights are checked then.
         wanted = resolve(self.preset, {k: v for k, v in settings.items() if k != "score_weights"})
-        source = as_source(X)
-        rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
+        rule, notes, images = self._read_all(as_source(X), wanted)
         config = settle(self.preset, settings, rule)
-        images = read(source, rule, skip_unreadable=self.skip_unreadable)
         split = split_counts(
             len(images),
             validation=config.validation_fraction,
@@ -212,6 +211,21 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         order = np.random.default_rng([self.random_state, len(images)]).permutation(len(images))
         parts = np.split(images.pixels[order], np.cumsum([split.train, split.validation]))
         return _Prepared(config, rule, notes, images.skipped, split, images.fingerprint(), *parts)
+
+    def _read_all(
+        self, source: Source, wanted: Config
+    ) -> tuple[ImageRule, tuple[str, ...], Images]:
+        """Read the images as suits those of them that can be read."""
+        rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
+        images = read(source, rule, skip_unreadable=self.skip_unreadable)
+        if not images.skipped:
+            return rule, notes, images
+        left_out = {name for name, _ in images.skipped}
+        sound = source.subset([name not in left_out for name in source.names])
+        own_rule, notes = infer_rule(sound, wanted.image_size, wanted.channels)
+        if own_rule != rule:
+            images = replace(read(sound, own_rule), skipped=images.skipped)
+        return own_rule, notes, images
 
     def _identity(self, prepared: _Prepared, training: Training) -> str:
         """Name images and settings, so that a checkpoint is not mistaken for another's."""
@@ -369,7 +383,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         state = self.evidence_.state_dict()
         tensors |= {EVIDENCE + k: v.cpu().contiguous() for k, v in state.items()}
         tensors[CALIBRATION] = torch.from_numpy(self.calibrated().scores)
-        model_folder.write(Path(folder).expanduser(), safetensors.save(tensors), description)
+        model_folder.write(expanded(folder), safetensors.save(tensors), description)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> Self:
@@ -382,7 +396,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         UsageError
             A device that is not here.
         """
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         with model_folder.understanding(folder):
             content, weights = model_folder.read(folder)
             tensors = safetensors.load(weights)

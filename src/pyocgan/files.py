@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,23 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import OcganError, system_reason
+from .errors import OcganError, UsageError, system_reason
 
 STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ~ as a shell would have it.
+
+    Raises
+    ------
+    UsageError
+        As ~nobody, where there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{str(path)!r} names no user's folder: write ./{path}") from None
 
 
 @contextlib.contextmanager
@@ -35,17 +50,18 @@ def replacing(path: Path) -> Iterator[Path]:
             raise OcganError(f"cannot write {str(path)!r}: {str(path.parent)!r} is no folder")
         if path.exists() and not path.is_file():
             raise OcganError(f"cannot write {str(path)!r}: it is there and is no plain file")
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_UMASK
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
-    except OSError as error:
-        raise OcganError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # to write: Windows asks for it
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_UMASK)
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,3 +96,18 @@ def absolute(source: str) -> str:
         return str(path.resolve()) if path.exists() else source
     except (OSError, RuntimeError):  # ~nobody, a name too long: opening says so
         return source
+
+
+def check_apart(out: Path, source: str) -> None:
+    """Refuse to write where the images are looked for: the name of a data set would be a folder.
+
+    Raises
+    ------
+    UsageError
+        The folder `out` is the path `source`.
+    """
+    with suppress(OSError, RuntimeError):  # ~nobody, a name too long: opening says so
+        if out.resolve() == Path(source).expanduser().resolve():
+            raise UsageError(
+                f"--out {str(out)!r} is where the images are looked for: choose another folder"
+            )

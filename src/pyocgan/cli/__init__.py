@@ -7,6 +7,7 @@ Each command is a module; what needs torch is imported inside the functions that
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     try:
-        words = [STDIN if word == "-" else word for word in argv]  # an option, to cyclopts
+        words = [STDIN if word == "-" else _expanded(word) for word in argv]  # - is an option
         if STDIN in words and argv[0] != predict.__name__:
             raise UsageError("- is for ocgan predict alone: name a file")
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
@@ -90,6 +91,12 @@ def run(argv: Sequence[str]) -> int:
         where = "" if error.filename is None else f"{error.filename!r}: "
         return _fail(f"{where}{system_reason(error)}", OcganError.exit_code)
     return code if isinstance(code, int) else 0
+
+
+def _expanded(word: str) -> str:
+    """Let ~ be the user's home after --out= as well, where a shell leaves it."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{flag}{equals}{os.path.expanduser(value)}"  # noqa: PTH111 - a word need be no path
 
 
 def _fail(message: str, code: int) -> int:

@@ -93,7 +93,9 @@ def evaluate(
                     "from those held out now: name other images to test on, or train again"
                 )
             terminal.note("the other methods learn from other images than the model did")
-        terminal.note(*_overlap(train, test) if source is not None else ())
+        terminal.note(*_overlap(train, test))
+    else:
+        terminal.note("not looked up: whether the model has learned from some of these images")
     if baselines:
         by_method |= _baseline_scores(train, test)
     tested = _Tested(test, is_novel, split.test.classes, by_method)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "score", "p_value", "verdict")
 NOVELTY_FOUND = 4
+MANY = (".zip", ".txt", ".csv", ".npy", ".npz")  # suffixes of files that hold or list images
 STDIN = "/dev/stdin"  # what the command makes of "-"
 
 
@@ -102,16 +103,24 @@ def _open(images: list[str], data_root: Path | None) -> Source:
         return open_source(images)
     if not images:
         raise UsageError("name the images to score")
-    folder = next((path for path in images if Path(path).is_dir()), None)
-    if len(images) > 1 and folder is not None:
-        raise UsageError(f"{folder!r} is a folder: name images, or one folder alone")
     if len(images) > 1:
+        many = next((path for path in images if _holds_many(path)), None)
+        if many is not None:
+            raise UsageError(f"{many!r} stands for many images: name it alone, or name images")
         return open_source(images)
     # A data set's test part, where it has one: its training part is what models learn from.
     source = open_source(images[0], split="test", data_root=data_root)
     if isinstance(source.store, Files):  # paths that can be passed on, not places in a folder
         return replace(source, names=tuple(str(source.store.paths[row]) for row in source.rows))
     return source
+
+
+def _holds_many(path: str) -> bool:
+    """Say whether a word is a folder, an archive, a list, an array, or a data set's name."""
+    from ..data import NAMED
+
+    name = Path(path)
+    return name.is_dir() or name.suffix.lower() in MANY or (path in NAMED and not name.exists())
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from cyclopts.validators import Number
 from ..claims import claim_from_afar, claimed
 from ..errors import TrainingInterruptedError, UsageError
 from ..model_folder import DESCRIPTION
-from ..tasks import Protocol, Task, absolute
+from ..run_folder import CHECKPOINT
+from ..tasks import Protocol, Task, absolute, check_apart
 from . import terminal
 from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
 
@@ -92,9 +93,10 @@ def train(
         Print the summary as JSON.
     """
     from ..detector import NoveltyDetector
-    from ..run_folder import CHECKPOINT, command_line, environment
+    from ..run_folder import command_line, environment
 
     root = None if data_root is None else absolute(str(data_root))
+    check_apart(out, source)
     task = Task(absolute(source), normal_class, protocol, seed, root)
     detector = NoveltyDetector(
         preset,
@@ -109,9 +111,8 @@ def train(
     terminal.note(f"learning from {images.description}")
     if normal_class is not None and images.labels is not None:  # a number means another elsewhere
         task = replace(task, normal_class=str(images.labels[0]))
-    checkpoint = out / CHECKPOINT
-    if not restart and (out / DESCRIPTION).exists() and not checkpoint.exists():
-        raise UsageError(f"{str(out)!r} holds a model already: choose another --out, or --restart")
+    if not restart:
+        _check_free(out)
     with ExitStack() as held:
         progress = _fit(
             detector, images, out, held, resume=not restart, quiet=quiet, tensorboard=tensorboard
@@ -125,7 +126,7 @@ def train(
             out,
             about={"task": task.to_dict(), "command": command_line(), "environment": environment()},
         )
-        checkpoint.unlink(missing_ok=True)
+        (out / CHECKPOINT).unlink(missing_ok=True)
     _summarise(detector, out, as_json=as_json)
 
 
@@ -143,29 +144,39 @@ def _fit(
 
     On a signal, write a checkpoint and say where training stopped.
     """
-    from ..run_folder import CHECKPOINT, command_line, describe_run, write_log
+    from ..run_folder import command_line, describe_run, write_log
 
     writer = _summary_writer() if tensorboard else None
     fitting = closing(detector.iter_fit(images, checkpoint=out / CHECKPOINT, resume=resume))
-    with terminal.interruptible() as interrupted, fitting as steps:
-        progress = next(steps)
+    with ExitStack() as stack:
+        steps = stack.enter_context(fitting)
+        progress = next(steps)  # reads the images; an interruption ends that at once
+        interrupted = stack.enter_context(terminal.interruptible())
         _claim(out, held)
+        if resume:
+            _check_free(out)  # who had the folder until now may have finished
         describe_run(out, detector.config_, command_line())
         write_log(out, progress.history)
         terminal.note(*_inferred(detector), *_resumed(progress))
         purge_step = len(progress.history) + 1
         log_scalars = None if writer is None else _tensorboard(writer(out, purge_step=purge_step))
-        with terminal.display(quiet=quiet) as display:
+        display = stack.enter_context(terminal.display(quiet=quiet))
+        display.show(progress)
+        for progress in steps:
             display.show(progress)
-            for progress in steps:
-                display.show(progress)
-                if progress.record is not None:
-                    write_log(out, progress.history)
-                    if log_scalars is not None:
-                        log_scalars(progress)
-                if interrupted:
-                    return progress
+            if progress.record is not None:
+                write_log(out, progress.history)
+                if log_scalars is not None:
+                    log_scalars(progress)
+            if interrupted:
+                return progress
     return None
+
+
+def _check_free(out: Path) -> None:
+    """Refuse to replace a finished model unasked."""
+    if (out / DESCRIPTION).exists() and not (out / CHECKPOINT).exists():
+        raise UsageError(f"{str(out)!r} holds a model already: choose another --out, or --restart")
 
 
 def _claim(out: Path, held: ExitStack) -> None:
