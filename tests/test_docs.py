@@ -2,13 +2,22 @@
 
 import ast
 import re
-import runpy
+import shlex
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
+import cyclopts
 import pytest
+
+from pyocgan.calibration import split_counts
+from pyocgan.config import Config, resolve
+from pyocgan.data.protocols import PROTOCOL_1_TRAIN_SHARE
+from pyocgan.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "pyocgan"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 REFERENCES = sorted(set(re.findall(r"`([\w/]+\.py):(\w+)`", PAPER)))
@@ -46,28 +55,56 @@ def test_readme_python_runs(capsys):
     assert share_alarmed < 0.25
 
 
-def test_readme_links_resolve():
-    links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README)
+def test_readme_says_how_many_images_a_rate_needs():
+    rows = re.findall(r"^\| `--fpr ([\d.]+)`.*\| (\d+) \| (\d+) \| (\d+) \|$", README, re.MULTILINE)
+    assert len(rows) == 3
+    shares = {
+        "validation": Config().validation_fraction,
+        "calibration": Config().calibration_fraction,
+    }
+    for rate, fewest, held_out, train in rows:
+        counts = partial(split_counts, fpr=float(rate), **shares)
+        assert counts(int(fewest))
+        with pytest.raises(InputError):
+            counts(int(fewest) - 1)
+        assert counts(200).train == int(train) == 200 - int(held_out)
+    (needed,) = re.findall(r"it needs (\d+) for a rate of 0.05", README)
+    for good, enough in ((int(needed), True), (int(needed) - 1, False)):
+        left = round(PROTOCOL_1_TRAIN_SHARE * good)
+        with nullcontext() if enough else pytest.raises(InputError):
+            split_counts(left, fpr=0.05, **shares)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_resolve(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", text)
     local = [link for pair in links for link in pair if link and "://" not in link]
-    assert local
-    assert [link for link in local if not (ROOT / link).exists()] == []
+    assert [link for link in local if not (page.parent / link).exists()] == []
 
 
-def test_commands_page_is_what_help_prints():
-    page = runpy.run_path(str(ROOT / "docs" / "write_commands.py"))["page"]
-    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert written == page(), "run: make docs"
+def test_the_scores_of_default_weigh_what_the_document_says():
+    text = (ROOT / "docs" / "research.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]*) ?\| ([\d.]*) ?\|$", text, re.MULTILINE)
+    for column, channels in enumerate((1, 3), 1):
+        config = resolve("default", {}, channels=channels, size=(64, 64))
+        weights = dict(zip(config.scores, config.score_weights, strict=True))
+        assert {row[0]: float(row[column]) for row in rows if row[column]} == weights
 
 
-def test_readme_names_existing_commands():
+def commands_in_documents():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        found = re.findall(r"^ *(?:\$ )?(?:time )?(ocgan .*)|`(ocgan [^`]+)`", text, re.MULTILINE)
+        for line, code in found:  # code may go over a line's end, and hold several commands
+            command = (line.partition("  #")[0] or code.replace("\n", " ")).replace("STAGE", "ae")
+            for words in map(shlex.split, command.split("; ")):
+                yield pytest.param(words[1:], id=f"{page.name}: {' '.join(words)[6:66]}")
+
+
+@pytest.mark.parametrize("words", [*commands_in_documents()])
+def test_commands_in_documents_exist_with_their_flags(words):
     from pyocgan.cli import app
 
-    used = set(re.findall(r"^\$? ?ocgan (\w+)", README, re.MULTILINE))
-    assert used
-    assert used <= set(app)
-
-
-def test_changelog_names_the_version():
-    import pyocgan
-
-    assert pyocgan.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    with suppress(cyclopts.MissingArgumentError):  # as where a sentence names a command
+        app.parse_args(words, exit_on_error=False, print_error=False)
