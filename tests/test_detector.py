@@ -18,8 +18,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
-from conftest import tiny
+from conftest import tiny, tiny_flags
 from pyocgan import model_folder
+from pyocgan.baselines import BASELINES
 from pyocgan.calibration import above_rounding
 from pyocgan.config import Config
 from pyocgan.data import ImageRule, open_source
@@ -151,7 +152,6 @@ def test_calibration_scores_are_those_of_the_calibration_images(detector, eights
     scores = np.sort(detector.novelty_scores(held_out))
     np.testing.assert_allclose(detector.calibration_.scores, scores, rtol=1.1e-5)
     assert (detector.calibration_.scores > scores).all()
-    assert detector.is_novel(held_out).mean() <= detector.fpr + 1 / len(held_out)
 
 
 @pytest.mark.parametrize("preset", ["fast", "default"])
@@ -223,18 +223,48 @@ def test_noise_at_test_time_is_the_same_for_every_call(eights):
     assert not np.allclose(plain.novelty_scores(eights), scores, rtol=1e-3)
 
 
-def test_a_model_finds_other_digits_and_shuffled_labels_do_not(digits):
-    """The twin that must fail shows that no other path leads from labels to scores."""
+def test_images_with_shuffled_labels_are_told_apart_by_no_method(command, digits, tmp_path):
+    """The twin that must fail: no path but the images leads from a label to a score."""
     images, labels = digits
-    normal = images[labels == 0]
-    model = tiny(settings={"stage": "ae", "epochs": 60, "latent_size": 8}).fit(normal[:120])
-    X = np.concatenate([normal[120:], images[labels != 0][:200]])
-    is_novel = np.arange(len(X)) >= len(normal) - 120
-    scores = model.novelty_scores(X)
-    assert roc_auc_score(is_novel, scores) > 0.8
-    rng = np.random.default_rng(0)
-    shuffled = [roc_auc_score(rng.permutation(is_novel), scores) for _ in range(20)]
-    assert abs(np.mean(shuffled) - 0.5) < 0.03
+    is_round = np.isin(labels, (0, 6, 8, 9))
+    for name, normal in (
+        ("true", is_round),
+        ("shuffled", np.random.default_rng(0).permutation(is_round)),
+    ):
+        file, model = tmp_path / f"{name}.npz", tmp_path / name
+        np.savez(file, images=images, labels=np.where(normal, "round", "other"))
+        chosen = ("--class=round", "--protocol=1", "--fpr=0.1", "--out", model, "--quiet")
+        settings = tiny_flags(scores="error,neighbours", epochs=5)
+        assert command("train", file, *chosen, *settings)[0] == 0
+        methods = json.loads(command("evaluate", model, "--json")[1])["methods"]
+        assert len(methods) == 5
+        for method, result in methods.items():  # 144 of each: a deviation of .035
+            is_told = result["auroc"] > 0.65
+            assert is_told if name == "true" else abs(result["auroc"] - 0.5) < 0.12, method
+
+
+def test_normal_images_are_called_novel_as_often_as_was_said(digits):
+    images, labels = digits
+    eights, rates = images[labels == 8], []
+    for seed in range(25):
+        order = np.random.default_rng(seed).permutation(len(eights))
+        settings = {"scores": ("neighbours",), "stage": "ae", "epochs": 1}
+        detector = tiny(fpr=0.1, random_state=seed, settings=settings).fit(eights[order[:100]])
+        rates.append(detector.is_novel(eights[order[100:]]).mean())
+    assert 0.02 < np.mean(rates) < 0.1 + 3 * np.std(rates) / 5
+
+
+@pytest.mark.parametrize("normal_class", [3, 8, 9])
+def test_default_is_level_with_the_best_method_without_training(digits, normal_class):
+    """On 8×8 pixels, where that method errs once in a thousand; docs/results.md has larger sets."""
+    images, labels = digits
+    own, others = images[labels == normal_class], images[labels != normal_class]
+    X, is_novel = np.concatenate([own[130:], others]), np.arange(len(own) - 130 + len(others))
+    is_novel = is_novel >= len(own) - 130
+    _, neighbours = BASELINES["knn_gradients"]
+    scores = NoveltyDetector(fpr=0.1).fit(own[:130]).novelty_scores(X)
+    expected = neighbours().fit(own[:130, ..., None]).novelty_scores(X[..., None])
+    assert roc_auc_score(is_novel, scores) > roc_auc_score(is_novel, expected) - 0.003
 
 
 # ---- inputs --------------------------------------------------------------------------------------
