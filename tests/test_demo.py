@@ -1,9 +1,12 @@
 """`ocgan demo`, with networks too small to learn much: its data, its honesty, its page."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from pyocgan.demo import SETTINGS, STAGES, Demo, latent_square
@@ -83,3 +86,24 @@ def test_page_is_made_of_the_two_files(folder):
     page = write_demo_page(folder).read_text(encoding="utf-8")
     assert "Trained on the digit 8 alone" in page
     assert {p.name for p in folder.iterdir()} >= {"reconstructions.png", "scores.png", "walk.png"}
+
+
+def test_the_command_prints_the_table_of_the_readme_and_its_page(command, tmp_path, monkeypatch):
+    for name, value in TINY.items():
+        monkeypatch.setitem(SETTINGS, name, value)
+    threads = torch.get_num_threads()
+    code, out, errors = command("demo", "--out", tmp_path / "demo", "--quiet")
+    torch.set_num_threads(threads)
+    assert code == 0
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"\$ time ocgan demo\n(.*?)```", readme, re.DOTALL)
+    trained, table = shown.split("\n\n")[0].split("AUROC, 8")
+    assert errors == trained.splitlines()
+    printed, page = out.rstrip("\n").split("\n\n")
+    assert words_before_numbers(printed) == words_before_numbers("AUROC, 8" + table)
+    assert Path(page) == tmp_path / "demo" / "index.html"
+    assert "<html" in Path(page).read_text(encoding="utf-8")
+
+
+def words_before_numbers(table):
+    return [re.split(r"\s+[01]\.\d{3}", line)[0].rstrip() for line in table.splitlines()]
