@@ -474,7 +474,9 @@ def test_names_that_are_no_text_stand_in_json_as_escapes(model, pictures, tmp_pa
     assert done.returncode == 2, "no class of that name"
     done = ocgan("evaluate", model, tmp_path, "--class=1", "--no-baselines", "--json", text=False)
     assert done.returncode == 0, done.stderr
-    assert [*json.loads(done.stdout)["methods"]["OCGAN (+mining)"]["auroc_by_class"]] == [name]
+    assert [*json.loads(done.stdout)["methods"]["OCGAN (default, +mining)"]["auroc_by_class"]] == [
+        name
+    ]
 
 
 def test_devices_and_folders_are_never_replaced_by_a_file(command, model, pictures, tmp_path):
@@ -603,7 +605,7 @@ def test_evaluate_on_the_models_own_test_part(command, trained, name, counts):
     assert code == 0
     result = json.loads(out)
     methods = result["methods"]
-    assert next(iter(methods)) == "OCGAN (+mining)"
+    assert next(iter(methods)) == "OCGAN (default, +mining)"
     assert len(methods) >= 5
     assert all((m["n_normal"], m["n_novel"]) == counts for m in methods.values())
     assert methods["5-NN, cosine, oriented gradients"]["auroc"] > 0.95
@@ -619,7 +621,7 @@ def test_the_rates_are_those_of_the_scores(command, trained, tmp_path):
     rows = rows_of(scores.read_text())
     alarms = {"0": [], "1": []}  # by what the image is
     for row in rows:
-        alarms[row["is_novel"]].append(float(row["OCGAN (+mining)"]) > threshold)
+        alarms[row["is_novel"]].append(float(row["OCGAN (default, +mining)"]) > threshold)
     assert result["false_alarm_rate"] == np.mean(alarms["0"])
     assert result["detection_rate"] == np.mean(alarms["1"])
     assert result["false_alarm_rate"] < result["detection_rate"]
@@ -663,8 +665,8 @@ def test_evaluate_on_other_images(command, trained, pictures):
     code, out, errors = command("evaluate", trained / "plain", pictures, "--json")
     assert code == 0
     result = json.loads(out)
-    assert result["methods"]["OCGAN (+mining)"]["n_normal"] == 30
-    assert list(result["methods"]["OCGAN (+mining)"]["auroc_by_class"]) == ["1"]
+    assert result["methods"]["OCGAN (default, +mining)"]["n_normal"] == 30
+    assert list(result["methods"]["OCGAN (default, +mining)"]["auroc_by_class"]) == ["1"]
     assert errors[-1] == "30 of 60 test images are also training images"
     errors = command("evaluate", trained / "plain", pictures, "--no-baselines")[2]
     assert errors[-1].startswith("not looked up: whether the model has learned from some")
@@ -682,7 +684,7 @@ def test_a_source_without_a_test_part(command, pictures, tmp_path):
     assert command("train", pictures, "--class=8", *one)[0] == 0
     code, out, _ = command("evaluate", tmp_path / "one", "--json")
     assert code == 0
-    assert json.loads(out)["methods"]["OCGAN (+mining)"]["n_normal"] == 6
+    assert json.loads(out)["methods"]["OCGAN (default, +mining)"]["n_normal"] == 6
 
 
 def test_one_normal_class_in_train_needs_no_name(command, digits, tmp_path):
@@ -705,7 +707,7 @@ def test_every_score_is_kept(command, trained, tmp_path):
     code, out, _ = command("evaluate", trained / "two", "--scores", tmp_path / "s.csv", "--json")
     assert code == 0
     rows = rows_of((tmp_path / "s.csv").read_text())
-    assert list(rows[0])[:4] == ["path", "label", "is_novel", "OCGAN (+mining)"]
+    assert list(rows[0])[:4] == ["path", "label", "is_novel", "OCGAN (default, +mining)"]
     assert [row["is_novel"] == "1" for row in rows] == [row["label"] != "8" for row in rows]
     from sklearn.metrics import roc_auc_score
 
@@ -726,7 +728,7 @@ def test_evaluate_refuses_what_would_mislead(command, trained, model, pictures):
     assert "--no-baselines" in errors[-1]
     code, out, _ = command("evaluate", model, pictures, "--class=8", "--no-baselines", "--json")
     assert code == 0
-    assert list(json.loads(out)["methods"]) == ["OCGAN (+mining)"]
+    assert list(json.loads(out)["methods"]) == ["OCGAN (default, +mining)"]
     code, _, errors = command("evaluate", trained / "two", pictures / "8")
     assert code == 2
     assert "names no classes" in errors[-1]

@@ -80,7 +80,8 @@ def evaluate(
     terminal.note(*(f"left out: {name} ({reason})" for name, reason in test.skipped))
     assert test.labels is not None
     is_novel = test.labels != split.normal_class
-    by_method = {f"OCGAN ({detector.config_.stage})": detector.novelty_scores(test.pixels)}
+    title = f"OCGAN ({detector.preset}, {detector.config_.stage})"
+    by_method = {title: detector.novelty_scores(test.pixels)}
     is_drawn = source is None and task is not None and task.protocol in (1, "dev")
     if baselines or is_drawn:
         assert split.train is not None
