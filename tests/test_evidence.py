@@ -55,7 +55,7 @@ def flat_gradients(x, config):
 def each_score(summed, X):
     X = X if X.ndim == 4 else X[..., None]
     with torch.no_grad():
-        return evidence._all_scores(summed.evidence_, summed.networks_, X, summed.config_)
+        return evidence._all_scores(summed.evidence_, summed.networks_, X)
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28, 1), (3, 32, 32, 3), (2, 11, 17, 3), (2, 8, 8, 1)])
@@ -412,7 +412,7 @@ def test_each_score_against_an_independent_computation(summed, eights):
     scores = dict(zip(ALL, each_score(summed, X).T.numpy(), strict=True))
     train = summed._prepare(eights).train
     phi = baselines.oriented_gradients
-    ((_, x_hat),) = scoring.reconstructions(summed.networks_, X, summed.config_)
+    ((_, x_hat),) = scoring.reconstructions(summed.networks_, X)
     x_hat = (x_hat.permute(0, 2, 3, 1).double().numpy() + 1) * 127.5
     errors = np.square((X - x_hat) / 127.5).mean((1, 2, 3))
     np.testing.assert_allclose(scores["error"], errors, rtol=1e-4)
@@ -494,7 +494,7 @@ def test_the_map_of_windows_averages_those_that_cover_a_cell(eights):
     settings = {**TINY, "scores": ("windows",)}
     found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
     X = eights[:3, :, :, None]
-    (batch,) = evidence._batches(found.evidence_, found.networks_, X, found.config_)
+    (batch,) = evidence._batches(found.evidence_, found.networks_, X)
     normal = dict(found.evidence_.normal.named_buffers())
     cells = np.zeros((3, 4, 4))
     for a in (0, 1):
@@ -514,7 +514,7 @@ def test_the_map_of_completion_averages_the_bands_that_lie_elsewhere(eights):
     settings = {**TINY, "scores": ("completion",)}
     found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
     X = eights[:3, :, :, None]
-    (batch,) = evidence._batches(found.evidence_, found.networks_, X, found.config_)
+    (batch,) = evidence._batches(found.evidence_, found.networks_, X)
     maps, known = (f.double() for f in (batch.gradients, found.evidence_.known["gradients"]))
     cells = torch.zeros(3, 4, 4)
     for row in range(4):
@@ -558,7 +558,7 @@ def test_a_heat_map_is_by_the_score_that_says_best_where(
     summed, eights, monkeypatch, scores, drawn
 ):
     X = eights[:3, :, :, None]
-    (batch,) = evidence._batches(summed.evidence_, summed.networks_, X, summed.config_)
+    (batch,) = evidence._batches(summed.evidence_, summed.networks_, X)
     monkeypatch.setattr(summed.evidence_, "scores", scores)
     with torch.no_grad():
         np.testing.assert_allclose(summed.heatmap(X), drawn(batch), rtol=1e-5)

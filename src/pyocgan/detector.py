@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import safetensors.torch as safetensors
@@ -42,6 +42,8 @@ from .images import to_pixels
 from .networks import Networks
 from .stacked import StackedTraining
 from .training import DEVICES, Progress, Record, Training, settle_device
+
+Number = TypeVar("Number", bound=np.generic)
 
 ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
 
@@ -245,13 +247,13 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.best_epoch_ = training.best_epoch
         self.evidence_ = training.evidence
         held_out = prepared.validation
-        evidence.gather(self.evidence_, self.networks_, prepared.train, held_out, self.config_)
+        evidence.gather(self.evidence_, self.networks_, prepared.train, held_out)
         scores = self._scores(prepared.calibration)
         self._calibrate(Calibration.of(above_rounding(scores, self.evidence_.factors)))
         self.seconds_ = training.seconds + time.perf_counter() - started
 
     def _scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return evidence.novelty_scores(self.evidence_, self.networks_, pixels, self.config_)
+        return evidence.novelty_scores(self.evidence_, self.networks_, pixels)
 
     def _calibrate(self, calibration: Calibration) -> None:
         self.calibration_ = calibration
@@ -265,7 +267,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         The preset paper's is the reconstruction error, in [0, 4]; `pyocgan.novelty` has others.
         """
-        return np.concatenate([self._scores(images.pixels) for images in self._read(X)])
+        return self._of_each(X, evidence.novelty_scores)
 
     def score_batches(self, X: ImageSource) -> Iterator[tuple[Images, NDArray[np.float64]]]:
         """Yield images and their novelty scores, a bounded number at a time, in order.
@@ -281,11 +283,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         They add up to `novelty_scores`. Of several, each counts deviations from held-out normal
         images, times its weight; see `pyocgan.novelty`.
         """
-        found = [
-            evidence.parts(self.evidence_, self.networks_, images.pixels, self.config_)
-            for images in self._read(X)
-        ]
-        return dict(zip(self.config_.scores, np.concatenate(found).T, strict=True))
+        found = self._of_each(X, evidence.parts)
+        return dict(zip(self.config_.scores, found.T, strict=True))
 
     def p_values(self, X: ImageSource) -> NDArray[np.float64]:
         """Return conformal p-values: (N,) in (0, 1]; small = novel.
@@ -320,23 +319,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Of the scores, by the one that says best where: see `pyocgan.novelty`. The preset paper's
         is the squared error of each pixel, in [0, 4].
         """
-        return np.concatenate(
-            [
-                evidence.heatmaps(self.evidence_, self.networks_, images.pixels, self.config_)
-                for images in self._read(X)
-            ]
-        )
+        return self._of_each(X, evidence.heatmaps)
 
     def reconstruct(self, X: ImageSource) -> NDArray[np.uint8]:
         """Return De(En(x)) as images: uint8 (N, H, W, K), H and W at most `network_side`."""
-        seen = (averaged_down(i.pixels, self.config_.network_side) for i in self._read(X))
-        return np.concatenate(
-            [
-                to_pixels(x_hat)
-                for pixels in seen
-                for _, x_hat in scoring.reconstructions(self.networks_, pixels, self.config_)
-            ]
-        )
+        return self._of_each(X, evidence.reconstructions)
 
     def generate(self, n: int, *, random_state: int = 0) -> NDArray[np.uint8]:
         """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K), as `reconstruct`."""
@@ -446,6 +433,17 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return `calibration_`, or raise scikit-learn's NotFittedError."""
         check_is_fitted(self)
         return self.calibration_
+
+    def _of_each(
+        self,
+        X: ImageSource,
+        ask: Callable[[evidence.Evidence, Networks, NDArray[np.uint8]], NDArray[Number]],
+    ) -> NDArray[Number]:
+        """Ask of all images, a bounded number at a time."""
+        batches = self._read(X)
+        return np.concatenate(
+            [ask(self.evidence_, self.networks_, images.pixels) for images in batches]
+        )
 
     def _read(
         self,

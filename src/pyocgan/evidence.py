@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from . import scoring, turns
 from .config import TURN_SCORES, Config
 from .data.rule import averaged_down
+from .images import to_pixels
 from .networks import Networks
 from .novelty import MAPS, SCORES, SPACES, USUAL, Batch, Normal, error_map, patch_distances
 
@@ -55,7 +56,7 @@ class Evidence(nn.Module):
         self, config: Config, channels: int, size: tuple[int, int], *, seed: int = 0
     ) -> None:
         super().__init__()
-        self.scores = config.scores
+        self.config, self.scores = config, config.scores
         self.T = None
         if config.uses_turns:
             generator = torch.Generator().manual_seed(seed)
@@ -97,31 +98,31 @@ def gather(
     nets: Networks,
     train: NDArray[np.uint8],
     held_out: NDArray[np.uint8],
-    config: Config,
 ) -> None:
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
     kept: dict[str, list[Tensor]] = {space: [] for space in evidence.known if space != USUAL}
     draws = torch.Generator().manual_seed(0)
     if kept:
-        for batch in _batches(evidence, nets, _evenly(train, NORMAL_AMONG), config):
+        for batch in _batches(evidence, nets, _evenly(train, NORMAL_AMONG)):
             for space, features in kept.items():
                 features.append(_kept(space, getattr(batch, space), len(train), draws))
     for space, features in kept.items():
         setattr(evidence.normal, space, torch.cat(features))
     if "patches" in kept:
-        batches = _batches(evidence, nets, held_out, config)
+        batches = _batches(evidence, nets, held_out)
         found = torch.cat([patch_distances(batch) for batch in batches])
         setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
         rows, seen = [], []
-        for batch in _batches(evidence, nets, held_out, config):
+        for batch in _batches(evidence, nets, held_out):
             rows.append(_logarithms(_scores(evidence, batch)))
             if evidence.T is not None:
                 seen.append(batch.seen)
         logs = torch.cat(rows)
         evidence.mean.copy_(logs.mean(0))
         evidence.std.copy_(logs.std(0, correction=0).clamp(min=SMALLEST_STD))
-        evidence.weights.copy_(_weights(config).to(evidence.weights) * _trust(evidence, seen))
+        weights = _weights(evidence.config).to(evidence.weights)
+        evidence.weights.copy_(weights * _trust(evidence, seen))
 
 
 def _evenly(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
@@ -162,15 +163,13 @@ def _kept(space: str, features: Tensor, images: int, draws: torch.Generator) -> 
 
 
 @torch.no_grad()
-def parts(
-    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
-) -> NDArray[np.float64]:
+def parts(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return what each score adds to the novelty of uint8 images (N, H, W, K).
 
-    The one score that `config.scores` names, (N, 1); or of several, (N, number of scores), each as
-    deviations of its logarithm from the mean of held-out normal images, times its weight.
+    The one score that there is, (N, 1); or of several, (N, number of scores), each as deviations of
+    its logarithm from the mean of held-out normal images, times its weight.
     """
-    found = _all_scores(evidence, nets, pixels, config)
+    found = _all_scores(evidence, nets, pixels)
     if len(evidence.scores) > 1:
         logs = _logarithms(found)
         found = (logs - evidence.mean.to(logs)) / evidence.std.to(logs) * evidence.weights.to(logs)
@@ -179,31 +178,35 @@ def parts(
 
 
 def novelty_scores(
-    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
+    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """Return the novelty score of each image, (N,) float64: the sum of its `parts`."""
-    result: NDArray[np.float64] = parts(evidence, nets, pixels, config).sum(1)
+    result: NDArray[np.float64] = parts(evidence, nets, pixels).sum(1)
     return result
 
 
 @torch.no_grad()
-def heatmaps(
-    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
-) -> NDArray[np.float32]:
+def heatmaps(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return how much each pixel speaks for novelty: (N, H, W) float32 ≥ 0.
 
     By the first of `MAPS` that is among the scores; else the squared error of pixels.
     """
     draw = next((draw for name, draw in MAPS.items() if name in evidence.scores), error_map)
-    maps = [draw(batch).cpu().numpy() for batch in _batches(evidence, nets, pixels, config)]
+    maps = [draw(batch).cpu().numpy() for batch in _batches(evidence, nets, pixels)]
     return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
 
 
-def _all_scores(
-    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
-) -> Tensor:
+@torch.no_grad()
+def reconstructions(
+    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return De(En(x)) as images, uint8 (N, h, w, K), as large as the networks see them."""
+    return np.concatenate([to_pixels(batch.x_hat) for batch in _batches(evidence, nets, pixels)])
+
+
+def _all_scores(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> Tensor:
     """Return every score of every image: (N, number of scores) float64."""
-    rows = [_scores(evidence, batch) for batch in _batches(evidence, nets, pixels, config)]
+    rows = [_scores(evidence, batch) for batch in _batches(evidence, nets, pixels)]
     return torch.cat(rows) if rows else torch.empty(0, len(evidence.scores), dtype=torch.float64)
 
 
@@ -216,13 +219,11 @@ def _logarithms(scores: Tensor) -> Tensor:
     return scores.clamp(min=TINY).log()
 
 
-def _batches(
-    evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8], config: Config
-) -> Iterator[Batch]:
+def _batches(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> Iterator[Batch]:
     evidence.eval()
     nets.eval()
     for batch in scoring.batches(pixels):
         image = scoring.on_device(batch, nets)
-        small = averaged_down(batch, config.network_side)
+        small = averaged_down(batch, evidence.config.network_side)
         x = image if small is batch else scoring.on_device(small, nets)
-        yield Batch(image, x, nets, evidence.T, evidence.known, config)
+        yield Batch(image, x, nets, evidence.T, evidence.known, evidence.config)
