@@ -125,6 +125,33 @@ def test_zip_wrapper_is_looked_through(tmp_path):
     assert len(read(source, RULE)) == 2
 
 
+def write_zip(path, folder, members):
+    """Zip one image under each name, as it stands."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for seed, member in enumerate(members):
+            archive.write(write_image(folder / f"{seed}.png", seed=seed), member)
+    return path
+
+
+def test_folders_in_a_zip_may_be_parted_by_backslashes(tmp_path):
+    members = ["photos\\good\\2.png", "photos\\good\\1.png", "photos\\crack\\1.png"]
+    archive = write_zip(tmp_path / "x.zip", tmp_path, members)
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("photos\\good\\", b"")
+        opened.writestr("photos\\odd.png\\", b"")
+    source = open_source(archive)
+    assert source.names == ("crack/1.png", "good/1.png", "good/2.png")
+    assert source.labels.tolist() == ["crack", "good", "good"]
+    for found, seed in zip(read(source, RULE).pixels, (2, 1, 0), strict=True):
+        np.testing.assert_array_equal(found, pixels(seed=seed))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a backslash always parts folders")
+def test_a_backslash_beside_slashes_belongs_to_the_name(tmp_path):
+    archive = write_zip(tmp_path / "x.zip", tmp_path, ["good/a\\b.png", "c\\d/1.png"])
+    assert open_source(archive).classes == ("c\\d", "good")
+
+
 def test_zip_with_train_alone_keeps_its_part(tmp_path):
     folder = write_tree(tmp_path / "x", ["train/good/1.png", "train/bad/1.png"])
     archive = zip_tree(folder, tmp_path / "x.zip")
