@@ -133,6 +133,29 @@ def write_zip(path, folder, members):
     return path
 
 
+@pytest.mark.parametrize(
+    ("paths", "classes"),
+    [
+        (["home/me/photos/good/1.png", "home/me/photos/crack/1.png"], ("crack", "good")),
+        (["home/me/photos/widget/1.png", "home/me/photos/widget/2.png"], ("widget",)),
+        (["./photos/good/1.png", "./photos/crack/1.png"], ("crack", "good")),
+        (["home/x/train/good/1.png", "home/x/test/hole/2.png"], ("good",)),
+        (["home/x/train/widget/1.png", "home/x/train/widget/2.png"], ("widget",)),
+        (["good/batch1/1.png", "good/batch2/1.png"], ("good",)),
+        (["photos/Good/batch1/1.png", "photos/Good/batch2/1.png"], ("Good",)),
+        (["home/1.png", "home/deep/2.png"], ("home",)),
+    ],
+)
+def test_all_folders_around_a_zip_are_looked_through(tmp_path, paths, classes):
+    source = open_source(write_zip(tmp_path / "x.zip", tmp_path, paths))
+    assert source.classes == classes
+    assert len(read(source, RULE)) == len(source)
+
+
+def test_batches_of_a_normal_class_are_one_class(opened):
+    assert opened(["good/batch1/1.png", "good/batch2/1.png"]).classes == ("good",)
+
+
 def test_folders_in_a_zip_may_be_parted_by_backslashes(tmp_path):
     members = ["photos\\good\\2.png", "photos\\good\\1.png", "photos\\crack\\1.png"]
     archive = write_zip(tmp_path / "x.zip", tmp_path, members)

@@ -18,6 +18,8 @@ NOT_READ = frozenset(
     | {".exr", ".dng", ".dcm", ".svg"}
 )
 PARTS = ("train", "test")
+# What MVTec AD, VisA and BTAD call the normal class: never a folder around classes.
+_NORMAL = frozenset({"good", "normal", "ok"})
 
 # COIL-100 and COIL-20: obj<class>__<angle>.png
 _COIL_NAME = re.compile(r"obj(\d+)__\d+\.png", re.IGNORECASE)
@@ -95,15 +97,25 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
 
 
 def without_wrapper(paths: Sequence[str]) -> tuple[str, list[str]]:
-    """Split off the one folder in which packing tools put everything, if nothing lies beside it.
+    """Split off the folders in which packing tools put everything, if nothing lies beside them.
 
-    A folder that holds images itself is a class and stays.
+    Zipping ``/home/me/photos`` puts three around the classes. A folder that holds images itself is
+    a class and stays, and so does one that is called as a normal class, whatever it holds.
     """
+    wrapper, inner = "", list(paths)
+    while top := _wrapper(inner):
+        wrapper += f"{top}/"
+        inner = [path.removeprefix(f"{top}/") for path in inner]
+    return wrapper, inner
+
+
+def _wrapper(paths: Sequence[str]) -> str:
+    """Folder around all others, "" where there is none."""
     tops = {_top(path) for path in paths}
-    if len(tops) != 1 or tops.issubset(PARTS) or any(path.count("/") < 2 for path in paths):
-        return "", list(paths)
-    wrapper = f"{tops.pop()}/"
-    return wrapper, [path.removeprefix(wrapper) for path in paths]
+    if len(tops) != 1 or any(path.count("/") < 2 for path in paths):
+        return ""
+    top = tops.pop()
+    return "" if top in PARTS or top.casefold() in _NORMAL else top
 
 
 def _has_parts(paths: Sequence[str]) -> bool:

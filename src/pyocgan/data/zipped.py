@@ -14,7 +14,7 @@ from .tree import arrange, is_image_name, without_wrapper
 
 
 def open_zip(path: Path, split: str = "all") -> Source:
-    """Open a zip file of images; a single folder around everything is looked through.
+    """Open a zip file of images; folders around everything are looked through.
 
     Raises
     ------
