@@ -87,6 +87,31 @@ def test_train_and_test_parts(opened, split, names, classes):
         assert source.description.startswith(f"{split} part of a {opened.kind}: 2 images in ")
 
 
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "test")])
+def test_parts_may_have_capitals(opened, train, test):
+    paths = [f"{train}/good/1.png", f"{test}/good/2.png", f"{test}/hole/3.png"]
+    assert opened(paths).names == (f"{train}/good/1.png",)
+    source = opened(paths, split="test")
+    assert source.names == (f"{test}/good/2.png", f"{test}/hole/3.png")
+    assert source.classes == ("good", "hole")
+
+
+def test_a_part_in_capitals_alone_keeps_its_meaning(opened):
+    assert opened(["Train/good/1.png", "Train/bad/1.png"]).classes == ("bad", "good")
+    with pytest.raises(InputError, match="holds no images in its test part"):
+        opened(["Train/good/1.png", "Train/bad/1.png"], split="test")
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_images_beside_the_parts_are_counted(opened, split):
+    source = opened([*PARTS, "val/good/5.png", "val/good/6.png", "7.png"], split=split)
+    assert source.description.endswith(") (left out beside train and test: 3 images)")
+
+
+def test_nothing_beside_the_parts_is_not_spoken_of(opened):
+    assert "left out" not in opened(PARTS).description
+
+
 def test_train_is_the_default_part(opened):
     assert opened(PARTS).classes == ("good",)
 

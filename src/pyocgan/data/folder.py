@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from .source import Source, make_source
+from .source import Source, count_text, make_source
 from .stores import Files, Store
 from .tree import SUFFIXES, Tree, arrange, left_out
 
@@ -49,7 +49,11 @@ def source_of(tree: Tree, store: Store, kind: str, path: Path, files: Sequence[s
         )
     opening = f"{tree.part} part of a {kind}:" if tree.part else f"{kind} of"
     source = make_source(store, tree.paths, tree.labels, opening)
-    return replace(source, description=source.description + left_out(files))
+    return replace(source, description=source.description + _beside(tree) + left_out(files))
+
+
+def _beside(tree: Tree) -> str:
+    return f" (left out beside train and test: {count_text(tree.beside)})" if tree.beside else ""
 
 
 def _relative_paths(folder: Path) -> Iterator[str]:

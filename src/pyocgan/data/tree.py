@@ -67,18 +67,22 @@ class Tree:
         A class name for each, or None where the paths name no classes.
     part
         ``"train"`` or ``"test"`` where the tree has such parts and one was asked for.
+    beside
+        How many images lie beside the two parts and belong to neither.
     """
 
     paths: tuple[str, ...]
     labels: tuple[str, ...] | None
     part: str | None
+    beside: int = 0
 
 
 def arrange(paths: Iterable[str], split: str) -> Tree:
     """Read classes and parts off relative paths.
 
-    ``train/`` and ``test/`` at the top are parts, and what lies beside them (masks, say) is left
-    out. The first folder below names the class, if every image lies in one.
+    ``train/`` and ``test/`` at the top, in small letters or capitals, are parts, and what lies
+    beside them (masks, say) is left out. The first folder below names the class, if every image
+    lies in one.
 
     Parameters
     ----------
@@ -91,9 +95,10 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
     if not _has_parts(images):
         return Tree(tuple(images), _labels(images), part=None)
     wanted = PARTS if split == "all" else (split,)
-    kept = [path for path in images if _top(path) in wanted]
+    kept = [path for path in images if _part(path) in wanted]
     below = [path.partition("/")[2] for path in kept]
-    return Tree(tuple(kept), _labels(below), part=None if split == "all" else split)
+    beside = sum(_part(path) not in PARTS for path in images)
+    return Tree(tuple(kept), _labels(below), None if split == "all" else split, beside)
 
 
 def without_wrapper(paths: Sequence[str]) -> tuple[str, list[str]]:
@@ -115,12 +120,12 @@ def _wrapper(paths: Sequence[str]) -> str:
     if len(tops) != 1 or any(path.count("/") < 2 for path in paths):
         return ""
     top = tops.pop()
-    return "" if top in PARTS or top.casefold() in _NORMAL else top
+    return "" if top.casefold() in _NORMAL.union(PARTS) else top
 
 
 def _has_parts(paths: Sequence[str]) -> bool:
     """Both parts at the top, or nothing but one of them."""
-    tops = {_top(path) for path in paths}
+    tops = {_part(path) for path in paths}
     return bool(tops) and (tops.issuperset(PARTS) or tops.issubset(PARTS))
 
 
@@ -135,3 +140,8 @@ def _labels(paths: Sequence[str]) -> tuple[str, ...] | None:
 def _top(path: str) -> str:
     """First folder of a path, "" for a file that lies in none."""
     return path.partition("/")[0] if "/" in path else ""
+
+
+def _part(path: str) -> str:
+    """First folder of a path as `PARTS` would name it: ``Train/`` is train, too."""
+    return _top(path).casefold()
