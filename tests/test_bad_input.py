@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from conftest import ocgan, tiny_flags
-from data_fixtures import png_header, write_image, zip_tree
+from data_fixtures import png_header, write_image, write_tree, zip_tree
 from pyocgan.files import _UMASK, write_json
 
 FLAGS = ("--quiet", "--device=cpu", *tiny_flags())
@@ -129,6 +129,18 @@ def test_train(command, tmp_path, case):
     before = sorted(tmp_path.rglob("*"))
     check(command("train", source, "--out", tmp_path / "m", "--fpr=0.1", *FLAGS), code, words)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--protocol=2"]])
+def test_a_class_that_a_copy_of_a_data_set_lacks(command, tmp_path, flags):
+    paths = [f"{part}/{name}/0.jpg" for part in ("train", "test") for name in ("cat", "dog")]
+    archive = tmp_path / "root" / "cifar10" / "cifar10_jpeg.zip"
+    archive.parent.mkdir(parents=True)
+    zip_tree(write_tree(tmp_path / "tree", paths), archive)
+    given = ["cifar10", "--data-root", tmp_path / "root", "--class=frog", *flags]
+    result = command("train", *given, "--out", tmp_path / "m", *FLAGS)
+    check(result, 3, "no image of class 'frog' in CIFAR-10 (JPEG")
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize("case", INPUTS.values(), ids=INPUTS)

@@ -109,8 +109,8 @@ def test_label_beyond_the_classes(tmp_path):
         open_source("mnist", data_root=tmp_path)
 
 
-def write_cifar_copy(folder):
-    paths = [f"{part}/{name}/0000.jpg" for part in ("train", "test") for name in CIFAR_CLASSES]
+def write_cifar_copy(folder, classes=CIFAR_CLASSES):
+    paths = [f"{part}/{name}/0000.jpg" for part in ("train", "test") for name in classes]
     tree = write_tree(folder / "tree", paths, size=(32, 32))
     (folder / "cifar10").mkdir(exist_ok=True)
     return zip_tree(tree, folder / "cifar10" / "cifar10_jpeg.zip")
@@ -128,6 +128,19 @@ def test_cifar_copy_says_so(tmp_path, split):
         assert source.description.startswith(
             f"CIFAR-10 (JPEG re-encoded copy, not the official pixels), {split} part: 10 images"
         )
+
+
+def test_a_class_that_a_copy_lacks_is_named(tmp_path):
+    write_cifar_copy(tmp_path, ["cat", "dog"])
+    source = open_source("cifar10", data_root=tmp_path)
+    with pytest.raises(InputError, match=r"no image of class 'frog' in .*are: cat 1, dog 1$"):
+        source.of_class("frog")
+    with pytest.raises(InputError, match="no image of class 'frog'"):
+        source.of_class(6)
+    with pytest.raises(InputError, match=r"there are: none$"):
+        source.subset([]).of_class("cat")
+    with pytest.raises(UsageError, match="unknown class 'forg'"):
+        source.of_class("forg")
 
 
 def test_official_cifar_is_preferred(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from pyocgan.data import open_source, protocol_1, protocol_2
 from pyocgan.data.arrays import open_array
-from pyocgan.errors import UsageError
+from pyocgan.errors import InputError, UsageError
 
 
 def labelled(counts):
@@ -79,6 +79,15 @@ def test_protocol_2():
     assert split.test is test
     np.testing.assert_array_equal(split.is_novel, test.labels != "b")
     assert split.is_novel.sum() == 12
+
+
+def test_protocol_2_of_a_class_without_training_images():
+    """As of a named data set, whose classes are known beforehand; none need be tested."""
+    both = labelled((5, 6, 7))
+    without = both.subset(both.labels != "b")
+    with pytest.raises(InputError, match=r"no image of class 'b' in .*; there are: a 5, c 7$"):
+        protocol_2(without, both, "b")
+    assert protocol_2(both, without, "b").is_novel.all()
 
 
 def test_protocol_2_numbers_the_classes_of_the_training_set():

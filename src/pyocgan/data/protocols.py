@@ -85,6 +85,8 @@ def protocol_2(train: Source, test: Source, normal_class: str | int) -> Split:
     ------
     UsageError
         No such class in either part, or no labels.
+    InputError
+        No image of the class trains.
     """
     name = train.class_name(normal_class)
     return Split(train.of_class(name), test, test.is_novel(name))

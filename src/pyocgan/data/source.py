@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ..errors import UsageError, unknown
+from ..errors import LISTED, InputError, UsageError, unknown
 from .decode import Header, naming
 from .stores import Store
 from .tree import natural_key
@@ -82,9 +83,19 @@ class Source:
         )
 
     def of_class(self, normal_class: str | int) -> Source:
-        """Keep the images of one class, named or numbered as in `class_name`."""
+        """Keep the images of one class, named or numbered as in `class_name`.
+
+        Raises
+        ------
+        InputError
+            There are none: a data set knows its classes, even where a copy lacks some.
+        """
         name = self.class_name(normal_class)
         kept = self.subset(self._labels() == name)
+        if not len(kept):
+            raise InputError(
+                f"no image of class {name!r} in {self.description}; there are: {self._counts()}"
+            )
         count = count_text(len(kept))
         return replace(kept, description=f"{count} of class {name} from {self.description}")
 
@@ -103,6 +114,13 @@ class Source:
         """
         self._labels()
         return class_named(str(normal_class), self.classes)
+
+    def _counts(self) -> str:
+        """Say how many images of each class there are: ``"cat 45, dog 12"``."""
+        counts = Counter(self._labels().tolist())
+        present = [f"{name} {counts[name]:,}" for name in self.classes if counts[name]]
+        more = ", …" if len(present) > LISTED else ""
+        return ", ".join(present[:LISTED]) + more or "none"
 
     def _labels(self) -> NDArray[np.str_]:
         if self.labels is None:
