@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,40 @@ def test_images_beside_folders_mean_no_classes(opened):
 def test_hidden_files_and_doubles_are_left_out(opened):
     paths = ["a.png", ".b.png", ".cache/c.png", "__MACOSX/d.png"]
     assert opened(paths).names == ("a.png",)
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Refuse to list folders of one name, as mode 000 does to all but root."""
+    scandir = os.scandir
+
+    def refuse(name):
+        def listed(path):
+            if Path(path).name == name:
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", listed)
+
+    return refuse
+
+
+@pytest.mark.parametrize("name", [".Trashes", "__MACOSX"])
+def test_hidden_folders_are_not_even_listed(tmp_path, refused, name):
+    card = write_tree(tmp_path / "card", ["a.png", f"{name}/b.png", f"deep/{name}/c.png"])
+    refused(name)
+    assert open_source(card).names == ("a.png",)
+
+
+def test_a_hidden_folder_is_read_where_it_is_the_one_named(tmp_path):
+    assert len(open_source(write_tree(tmp_path / ".photos", ["a.png", "b/c.png"]))) == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_an_input_error(tmp_path, refused):
+    card = write_tree(tmp_path / "card", ["a.png", "shut/b.png"])
+    refused("shut")
+    with pytest.raises(InputError, match="shut cannot be listed: Permission denied"):
+        open_source(card)
 
 
 PARTS = ["train/good/1.png", "train/good/2.png", "test/good/3.png", "test/hole/4.png"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from .source import Source, count_text, make_source
 from .stores import Files, Store
-from .tree import SUFFIXES, Tree, arrange, left_out
+from .tree import SUFFIXES, Tree, arrange, is_hidden, left_out
 
 
 def open_folder(folder: Path, split: str = "all") -> Source:
@@ -57,13 +57,17 @@ def _beside(tree: Tree) -> str:
 
 
 def _relative_paths(folder: Path) -> Iterator[str]:
-    """All files below a folder; links to folders are followed, but not to one they lie in."""
+    """All files below a folder, but for hidden folders, which often nobody may list.
+
+    Links to folders are followed, but not to one they lie in.
+    """
     within: dict[Path, frozenset[str]] = {}  # of a folder, the folders that it lies in, resolved
     for here, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         resolved, above = os.path.realpath(here), within.pop(Path(here), frozenset())
         if resolved in above:
             folders.clear()
             continue
+        folders[:] = [name for name in folders if not is_hidden(name)]
         within |= dict.fromkeys((Path(here, name) for name in folders), above | {resolved})
         for name in files:
             yield Path(here, name).relative_to(folder).as_posix()

@@ -28,18 +28,19 @@ _NUMBER = re.compile(r"(\d+)")
 
 def is_image_name(path: str) -> bool:
     """Tell image files from others by suffix; hidden ones and macOS's doubles are none."""
-    return not _is_hidden(path) and PurePosixPath(path).suffix.lower() in SUFFIXES
+    return not is_hidden(path) and PurePosixPath(path).suffix.lower() in SUFFIXES
 
 
 def left_out(paths: Iterable[str]) -> str:
     """Say, for the end of a description, how many images are of kinds that are not read."""
-    suffixes = [PurePosixPath(path).suffix.lower() for path in paths if not _is_hidden(path)]
+    suffixes = [PurePosixPath(path).suffix.lower() for path in paths if not is_hidden(path)]
     counts = Counter(suffix[1:] for suffix in suffixes if suffix in NOT_READ)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
     return f" (left out, for these kinds are not read: {kinds})" if kinds else ""
 
 
-def _is_hidden(path: str) -> bool:
+def is_hidden(path: str) -> bool:
+    """Tell what systems hide: names with a dot before them, and macOS's doubles in zip files."""
     parts = PurePosixPath(path).parts
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
