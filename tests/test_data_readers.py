@@ -83,12 +83,20 @@ def test_lines_from_elsewhere(tmp_path):
     np.testing.assert_array_equal(read(source, RULE).pixels[0], pixels(seed=0))
 
 
-def test_missing_file_of_a_list_is_unreadable(tmp_path):
-    source = open_source(write_list(tmp_path / "l.txt", "a.png\nnone.png\ndeep\n"))
-    with pytest.raises(UnreadableImage, match=r"none\.png cannot be read: it does not exist"):
+def test_missing_file_of_a_list_is_unreadable(tmp_path, monkeypatch):
+    """The path that was tried is named: the list's folder counts, not the current one."""
+    (tmp_path / "lists").mkdir()
+    text = "a.png\n../none.png\ndeep\n"
+    source = open_source(write_list(tmp_path / "lists" / "l.txt", text))
+    monkeypatch.chdir(tmp_path / "lists" / "deep")
+    tried = tmp_path / "none.png"
+    with pytest.raises(UnreadableImage) as caught:
         read(source, RULE)
+    assert str(caught.value).startswith(
+        f"../none.png cannot be read: it does not exist at {tried.resolve()}"
+    )
     skipped = dict(read(source, RULE, skip_unreadable=True).skipped)
-    assert skipped["none.png"] == "does not exist"
+    assert skipped["../none.png"] == f"does not exist at {tried.resolve()}"
     assert "deep" in skipped
 
 

@@ -47,9 +47,10 @@ def open_source(
     ----------
     source
         A folder (one folder per class, or train and test, where it has them), a zip file of the
-        same, an image, a list file (.txt, .csv, .tsv), a .npy or .npz file, an IDX file,
-        CIFAR-10's tar file; the name of a data set (see `NAMED`), unless such a path exists; a
-        (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255; a list of paths; a `Source`.
+        same, an image, a list file (.txt, .csv, .tsv; its paths count from the folder it lies in),
+        a .npy or .npz file, an IDX file, CIFAR-10's tar file; the name of a data set (see `NAMED`),
+        unless such a path exists; a (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255; a list of
+        paths; a `Source`.
     split
         The part to open of a source that is divided into train and test; others are opened whole.
     data_root

@@ -70,7 +70,7 @@ class Files(Encoded):
                 raise unreadable("is a named pipe")
             return self.paths[index].open("rb")
         except FileNotFoundError:
-            raise unreadable("does not exist") from None
+            raise unreadable(f"does not exist at {self.paths[index].resolve()}") from None
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             raise unreadable(f"cannot be opened ({system_reason(error)})") from None
 
