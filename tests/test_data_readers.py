@@ -54,6 +54,32 @@ def test_list_files(tmp_path, name, text, labels):
     np.testing.assert_array_equal(read(source, RULE).pixels[1], pixels(seed=1))
 
 
+QUOTES = pytest.mark.skipif(os.name == "nt", reason="no quotation marks in names there")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a,1.png",
+        pytest.param('a "b",c, d.png', marks=QUOTES),
+        pytest.param('"a",.png', marks=QUOTES),
+    ],
+)
+def test_a_comma_in_a_name_parts_nothing_in_a_text_file(tmp_path, name):
+    write_tree(tmp_path, [name])
+    (tmp_path / "l.txt").write_text(f"{name}\n", encoding="utf-8")
+    source = open_source(tmp_path / "l.txt")
+    assert (source.names, source.labels) == ((name,), None)
+    np.testing.assert_array_equal(read(source, RULE).pixels[0], pixels(seed=0))
+
+
+def test_a_line_of_a_text_file_that_is_no_file_is_parted(tmp_path):
+    lines = "a.png,good\ndeep/b.png,bad\n" + f"{'x' * 300},bad\n"
+    source = open_source(write_list(tmp_path / "l.txt", lines))
+    assert source.names == ("a.png", "deep/b.png", "x" * 300)
+    assert source.labels.tolist() == ["good", "bad", "bad"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

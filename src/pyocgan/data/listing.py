@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,8 @@ from .stores import Files
 def open_list_file(path: Path) -> Source:
     """Open a .txt, .csv or .tsv file of ``path[,label]`` lines, relative to the file's folder.
 
+    A line of a .txt file that names an image as it stands is that path, even with a comma in it.
+
     Raises
     ------
     InputError
@@ -24,7 +27,10 @@ def open_list_file(path: Path) -> Source:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"list file {path} is not readable UTF-8 text: {error}") from None
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        lines = [_quoted_if_a_file(line, path.parent) for line in lines]
+    delimiter = "\t" if suffix == ".tsv" else ","
     return open_lines(lines, path.parent, f"list {path.name}", delimiter)
 
 
@@ -76,6 +82,14 @@ def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
         raise InputError("the list of images is empty")
     files = [Path(path) for path in paths]
     return make_source(Files(files), [str(path) for path in files], None, "list of")
+
+
+def _quoted_if_a_file(line: str, base: Path) -> str:
+    """Keep csv from splitting the path of a file."""
+    name = line.strip()
+    # os.path, unlike Path.is_file, says False of a name that is too long.
+    is_one = "," in name and os.path.isfile(base / name)  # noqa: PTH113
+    return '"' + name.replace('"', '""') + '"' if is_one else line
 
 
 def _fields(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
