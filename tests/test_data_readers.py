@@ -80,6 +80,22 @@ def test_a_line_of_a_text_file_that_is_no_file_is_parted(tmp_path):
     assert source.labels.tolist() == ["good", "bad", "bad"]
 
 
+@pytest.mark.parametrize("path", ["path", "file", "filename", "image", "Image"])
+@pytest.mark.parametrize("label", ["label", "class", "Class"])
+def test_headers_of_lists(tmp_path, path, label):
+    text = f"{path},{label}\na.png,good\ndeep/b.png,bad\n"
+    assert open_source(write_list(tmp_path / "l.csv", text)).names == ("a.png", "deep/b.png")
+    text = f"{path}\na.png\ndeep/b.png\n"
+    assert open_source(write_list(tmp_path / "l.txt", text)).names == ("a.png", "deep/b.png")
+
+
+def test_only_the_first_line_is_a_header(tmp_path):
+    source = open_source(write_list(tmp_path / "l.csv", "a.png,good\nfile,class\n"))
+    assert source.names == ("a.png", "file")
+    source = open_source(write_list(tmp_path / "l.csv", "file,good\na.png,good\n"))
+    assert source.names == ("file", "a.png")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -89,6 +105,7 @@ def test_a_line_of_a_text_file_that_is_no_file_is_parted(tmp_path):
         ("a.png,good\nb.png,bad,0.5\n", "line 2: .* is not path,label"),
         ('"a.png","two\nlines"\nb.png,bad,0.5\n', "line 3: .* is not path,label"),
         (",good\n", "line 1: .* is not path,label"),
+        ("path,label,score\na.png,good,1\n", "line 1: .* is not path,label"),
     ],
 )
 def test_bad_list_files(tmp_path, text, message):

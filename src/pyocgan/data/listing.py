@@ -12,6 +12,10 @@ from ..errors import InputError
 from .source import Source, make_source
 from .stores import Files
 
+# First lines that name the columns, in any case.
+_PATH_HEADERS = frozenset({"path", "file", "filename", "image"})
+_LABEL_HEADERS = frozenset({"label", "class"})
+
 
 def open_list_file(path: Path) -> Source:
     """Open a .txt, .csv or .tsv file of ``path[,label]`` lines, relative to the file's folder.
@@ -39,7 +43,8 @@ def open_lines(
 ) -> Source:
     """Open the images named by ``path[,label]`` lines, such as those of standard input.
 
-    Empty lines, lines that begin with ``#`` and a first line ``path,label`` are passed over.
+    Empty lines, lines that begin with ``#`` and a first line such as ``path,label`` or
+    ``filename,class`` are passed over.
 
     Parameters
     ----------
@@ -107,9 +112,18 @@ def _rows(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[st
         fields = [field.strip() for field in row]
         if not any(fields) or fields[0].startswith("#"):
             continue
-        is_header, first = first and fields in (["path"], ["path", "label"]), False
+        is_header, first = first and _is_header(fields), False
         if is_header:
             continue
         if len(fields) > 2 or not fields[0]:
             raise InputError(f"{where}, line {number}: {row!r} is not path{delimiter}label")
         yield fields[0], (fields[1] if len(fields) == 2 else "")
+
+
+def _is_header(fields: Sequence[str]) -> bool:
+    match [field.casefold() for field in fields]:
+        case [path]:
+            return path in _PATH_HEADERS
+        case [path, label]:
+            return path in _PATH_HEADERS and label in _LABEL_HEADERS
+    return False
