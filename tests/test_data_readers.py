@@ -4,6 +4,7 @@ import gzip
 import os
 import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -113,10 +114,32 @@ def test_bad_list_files(tmp_path, text, message):
         open_source(write_list(tmp_path / "l.csv", text))
 
 
-def test_list_that_is_no_text(tmp_path):
-    (tmp_path / "l.txt").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(InputError, match="is not readable UTF-8 text"):
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x81", "a.png\n".encode("utf-16")])
+def test_list_that_is_no_text(tmp_path, content):
+    (tmp_path / "l.txt").write_bytes(content)
+    with pytest.raises(InputError, match="is not UTF-8 text but holds zero bytes: save"):
         open_source(tmp_path / "l.txt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+@pytest.mark.parametrize("suffix", [".txt", ".csv"])
+def test_names_in_a_list_need_not_be_utf_8(tmp_path, suffix):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_tree(tmp_path, [name])
+    (tmp_path / f"l{suffix}").write_bytes(b"# caf\xe9\ncaf\xe9.png,good\n")
+    source = open_source(tmp_path / f"l{suffix}")
+    assert source.names == (name,)
+    assert source.labels.tolist() == ["good"]
+    np.testing.assert_array_equal(read(source, RULE).pixels[0], pixels(seed=0))
+
+
+def test_labels_in_a_list_must_be_utf_8(tmp_path):
+    (tmp_path / "l.csv").write_bytes(b"a.png,good\nb.png,f\xe4hig\n")
+    with pytest.raises(
+        InputError, match=r"l\.csv, line 2: label 'f.*hig' is not UTF-8: save"
+    ) as caught:
+        open_source(tmp_path / "l.csv")
+    assert str(caught.value).isprintable()
 
 
 def test_lines_from_elsewhere(tmp_path):

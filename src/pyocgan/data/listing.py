@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, system_reason
 from .source import Source, make_source
 from .stores import Files
 
@@ -25,12 +25,9 @@ def open_list_file(path: Path) -> Source:
     Raises
     ------
     InputError
-        The file is not UTF-8 text, or breaks `open_lines`' rules.
+        The file is not text, or breaks `open_lines`' rules.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"list file {path} is not readable UTF-8 text: {error}") from None
+    lines = _text(path).splitlines()
     suffix = path.suffix.lower()
     if suffix == ".txt":
         lines = [_quoted_if_a_file(line, path.parent) for line in lines]
@@ -89,6 +86,19 @@ def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
     return make_source(Files(files), [str(path) for path in files], None, "list of")
 
 
+def _text(path: Path) -> str:
+    """Read UTF-8, and names in any other encoding as the system's files have them."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(f"list file {path} cannot be read: {system_reason(error)}") from None
+    if "\0" in text:  # as in every line of UTF-16
+        raise InputError(
+            f"list file {path} is not UTF-8 text but holds zero bytes: save it as UTF-8"
+        )
+    return text
+
+
 def _quoted_if_a_file(line: str, base: Path) -> str:
     """Keep csv from splitting the path of a file."""
     name = line.strip()
@@ -117,7 +127,12 @@ def _rows(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[st
             continue
         if len(fields) > 2 or not fields[0]:
             raise InputError(f"{where}, line {number}: {row!r} is not path{delimiter}label")
-        yield fields[0], (fields[1] if len(fields) == 2 else "")
+        label = fields[1] if len(fields) == 2 else ""
+        if any("\udc80" <= character <= "\udcff" for character in label):  # goes into models
+            raise InputError(
+                f"{where}, line {number}: label {label!r} is not UTF-8: save it as such"
+            )
+        yield fields[0], label
 
 
 def _is_header(fields: Sequence[str]) -> bool:
