@@ -290,6 +290,17 @@ def test_bad_npz(tmp_path, arrays, message):
         open_source(tmp_path / "a.npz")
 
 
+def test_labels_of_bytes(tmp_path):
+    np.savez(tmp_path / "a.npz", X=IMAGES, y=np.array([b"good", b"bad", b"good"]))
+    assert open_source(tmp_path / "a.npz").labels.tolist() == ["good", "bad", "good"]
+    np.savez(tmp_path / "a.npz", X=IMAGES, y=np.array([b"good", b"d\xe9faut", b"good"]))
+    with pytest.raises(
+        InputError, match=r"label b'd\\xe9faut' is not ASCII text: convert"
+    ) as caught:
+        open_source(tmp_path / "a.npz")
+    assert "\n" not in str(caught.value)
+
+
 class Trap:
     """Touches a file when it is unpickled."""
 

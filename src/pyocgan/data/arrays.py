@@ -72,7 +72,7 @@ def source_of_pixels(
     Raises
     ------
     InputError
-        There is not one label for each image.
+        There is not one label for each image, or labels are bytes that are not ASCII.
     """
     if labels is not None and labels.shape != (len(pixels),):
         raise InputError(
@@ -80,7 +80,17 @@ def source_of_pixels(
         )
     store = Pixels(partial(np.asarray, pixels), pixels.shape[1:])
     names = [str(index) for index in range(len(pixels))]
-    return make_source(store, names, None if labels is None else labels.astype(np.str_), opening)
+    return make_source(store, names, None if labels is None else _as_text(labels), opening)
+
+
+def _as_text(labels: NDArray[Any]) -> NDArray[np.str_]:
+    try:
+        return labels.astype(np.str_)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"label {error.object!r} is not ASCII text: "
+            "convert labels to text first, such as with np.char.decode(y, 'utf-8')"
+        ) from None
 
 
 def checked(images: NDArray[Any]) -> NDArray[np.uint8]:
