@@ -119,6 +119,19 @@ def test_white_is_white_in_a_tiff_of_12_bits():
     np.testing.assert_array_equal(seen, np.tile([0, 255], (8, 4)))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_big_tiff_is_a_tiff(channels):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(pixels(16, 12, channels))
+    file = saved(image, "TIFF", big_tiff=True, exif=exif)
+    assert file.getvalue().startswith(b"II\x2b\0")
+    assert read_header(file).size == (12, 16)
+    file.seek(0)
+    upright = np.rot90(pixels(16, 12, channels), -1)
+    np.testing.assert_array_equal(np.asarray(decode(file)), upright)
+
+
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_gives_the_upright_image(format, orientation):
@@ -229,6 +242,8 @@ UNREADABLE = {
     "bomb": (png_header(25000, 20000), "is 25000×20000 pixels, over the limit of 100 megapixels"),
     "jpeg start": (b"\xff\xd8\xff\xe0" + bytes(50), "is damaged|is cut short"),
     "riff": (b"RIFF" + bytes(40), "is damaged"),
+    "big tiff, reversed": (b"MM\0\x2b\0\x08" + bytes(40), "is a BigTIFF with the high bytes first"),
+    "big tiff start": (b"II\x2b\0\x08\0\0\0" + bytes(40), "is damaged|is cut short"),
 }
 
 

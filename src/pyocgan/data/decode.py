@@ -34,8 +34,10 @@ _PLUGINS: dict[bytes, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     b"BM": BmpImagePlugin.BmpImageFile,
     b"II\x2a\x00": TiffImagePlugin.TiffImageFile,
     b"MM\x00\x2a": TiffImagePlugin.TiffImageFile,
+    b"II\x2b\x00": TiffImagePlugin.TiffImageFile,  # BigTIFF
     b"RIFF": WebPImagePlugin.WebPImageFile,
 }
+_BIG_TIFF_REVERSED = b"MM\x00\x2b"  # Pillow takes its 64-bit numbers for 32-bit ones
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -211,6 +213,8 @@ def _opened(file: BinaryIO) -> ImageFile.ImageFile:
     for signature, plugin in _PLUGINS.items():
         if start.startswith(signature):
             return _of_bearable_size(plugin(file))
+    if start.startswith(_BIG_TIFF_REVERSED):
+        raise unreadable("is a BigTIFF with the high bytes first, not read here: save it as TIFF")
     raise unreadable("is not a PNG, JPEG, BMP, TIFF or WebP image")
 
 
