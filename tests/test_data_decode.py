@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from data_fixtures import pixels, png_header, write_image
 from pyocgan.data import ImageRule, UnreadableImage, open_source
@@ -156,6 +156,45 @@ def test_exif_orientation_gives_the_upright_image(format, orientation):
     decoded = np.asarray(decode(file).convert("L"))
     assert decoded.shape == (12, 16)
     assert np.abs(decoded.astype(int) - upright).max() < 40
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def with_xmp(image, format, xmp):
+    if format != "PNG":
+        return saved(image, format, xmp=xmp)
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return saved(image, "PNG", pnginfo=chunks)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(("xmp", "size"), [(XMP, (12, 16)), (XMP.replace(b"6", b"3"), (16, 12))])
+def test_orientation_that_stands_in_xmp_alone(format, xmp, size):
+    file = with_xmp(Image.fromarray(pixels(16, 12)), format, xmp)
+    assert read_header(file).size == size
+    file.seek(0)
+    assert decode(file).size == size[::-1]
+
+
+@pytest.mark.parametrize("in_exif", [None, 1, 6])
+def test_xmp_of_a_tiff_counts_where_its_own_entry_is_missing(in_exif):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[700] = XMP
+    if in_exif is not None:
+        tags[0x0112] = in_exif
+    file = saved(Image.fromarray(pixels(16, 12)), "TIFF", tiffinfo=tags)
+    size = read_header(file).size
+    file.seek(0)
+    assert decode(file).size == size[::-1] == ((12, 16) if in_exif == 1 else (16, 12))
+
+
+def test_the_header_of_a_png_takes_no_decoding():
+    for xmp in (XMP, b"none"):
+        content = with_xmp(Image.fromarray(pixels(64, 48)), "PNG", xmp).getvalue()
+        head = content[: content.index(b"IDAT") + 8]
+        assert read_header(io.BytesIO(head)).size == ((48, 64) if xmp == XMP else (64, 48))
 
 
 @pytest.mark.parametrize("odd", [0x0100, 0x011A, 0x0213])  # numbers, written as text

@@ -114,8 +114,7 @@ def read_header(file: BinaryIO) -> Header:
     with _plain_errors():
         image = _opened(file)
         width, height = image.size
-        # Pillow would decode a whole PNG to look for EXIF that is not there; TIFF comes upright.
-        turned = "exif" in image.info and _orientation(image) in _SIDEWAYS
+        turned = not _is_turned(image) and _orientation(image) in _SIDEWAYS
         return Header((width, height) if turned else (height, width), image.mode)
 
 
@@ -170,15 +169,23 @@ def as_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return EXIF's orientation, 1 to 8: 1 is upright, or not to be found out.
+    """Return the orientation that EXIF or XMP gives, 1 to 8: 1 is upright, or not to be found out.
 
     `ImageOps.exif_transpose` writes all of the EXIF anew, and so refuses sound photographs with
     one odd entry among the others.
     """
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        # Not a PNG's own method, which would decode all of it to look for EXIF behind the pixels;
+        # that is seen once they are decoded.
+        exif = Image.Image.getexif(image)
+        return int(exif.get(_ORIENTATION_TAG, 1))
     except Exception:
         return 1
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Say whether Pillow gives the upright size beforehand: of a TIFF by its own entry."""
+    return _ORIENTATION_TAG in getattr(image, "tag_v2", {})
 
 
 def _declared_bits(image: Image.Image) -> int:
