@@ -303,6 +303,15 @@ def test_no_connection(tmp_path):
         fetch("mnist", tmp_path, base_url="http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize("mirror", ["myhost/x", "localhost:8000/x", "ftp://myhost/x"])
+def test_a_mirror_that_is_no_address_of_the_web(tmp_path, monkeypatch, mirror):
+    monkeypatch.setenv("OCGAN_MIRROR", mirror)
+    with pytest.raises(
+        UsageError, match=rf"^{mirror}/mnist/\S+: the address lacks http:// or https"
+    ):
+        fetch("mnist", tmp_path)
+
+
 def test_folder_that_cannot_be_made(tmp_path, host):
     (tmp_path / "file").write_text("")
     with pytest.raises(OcganError, match="cannot write into"):

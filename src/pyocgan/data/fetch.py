@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OcganError
+from ..errors import OcganError, UsageError
 from .named import NamedSet, RemoteFile, named_folder, require_named
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def fetch(
     Raises
     ------
     UsageError
-        There is no set of that name.
+        There is no set of that name, or the mirror is no address of the web.
     OcganError
         No connection, a file that the host does not have, a wrong checksum, or no room.
     """
@@ -78,12 +78,18 @@ def _fetch_file(file: RemoteFile, url: str, folder: Path, progress: bool) -> Non
 @contextmanager
 def _one_line_errors(url: str, folder: Path) -> Iterator[None]:
     from requests import HTTPError, RequestException
+    from requests.exceptions import InvalidSchema, MissingSchema
 
     try:
         yield
     except HTTPError as error:
         answer = str(error).partition(" for url")[0]  # "404 Client Error: Not Found"
         raise OcganError(f"{url}: the host answers {answer}") from error
+    except (MissingSchema, InvalidSchema) as error:  # of a mirror: official addresses have one
+        raise UsageError(
+            f"{url}: the address lacks http:// or https://: "
+            f"begin the mirror (${MIRROR_VARIABLE}) with one of them"
+        ) from error
     except RequestException as error:
         raise OcganError(
             f"{url}: no connection ({type(error).__name__}): check the network, "
