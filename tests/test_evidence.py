@@ -455,7 +455,7 @@ def test_each_score_against_an_independent_computation(summed, eights):
     with torch.no_grad():
         turned = turns.turned(to_range(torch.from_numpy(X)))
         surprise = sum(-T(view).log_softmax(1)[:, k] for k, view in enumerate(turned))
-        np.testing.assert_allclose(scores["turns"], surprise + turns.SMALLEST, rtol=1e-4)
+        np.testing.assert_allclose(scores["turns"], surprise + turns.OFFSET, rtol=1e-4)
         views = [
             turns.side_by_side(turns.seen(T, to_range(torch.from_numpy(p)), mirror=False)).numpy()
             for p in (X, train)

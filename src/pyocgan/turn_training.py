@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,18 +27,13 @@ ROUNDS = 4  # of Muon's Newton–Schulz iteration: roughly orthogonal is enough
 
 def build_optimizers(T: TurnClassifier, config: Config) -> dict[str, Optimizer]:
     """Return what trains T, by name: AdamW, or Muon where it is a matrix but not the last one."""
+    adam = partial(torch.optim.AdamW, lr=config.turn_learning_rate, weight_decay=WEIGHT_DECAY)
+    if config.turn_muon_rate == 0:
+        return {"turns": adam(T.parameters())}
     *others, last, bias = T.parameters()
-    with_muon = config.turn_muon_rate > 0
-    matrices = [weight for weight in others if weight.ndim > 1] if with_muon else []
-    rest = [weight for weight in others if weight.ndim <= 1 or not with_muon]
-    optimizers: dict[str, Optimizer] = {
-        "turns": torch.optim.AdamW(
-            [*rest, last, bias], lr=config.turn_learning_rate, weight_decay=WEIGHT_DECAY
-        )
-    }
-    if with_muon:
-        optimizers["turns_muon"] = Muon(matrices, config.turn_muon_rate)
-    return optimizers
+    matrices = [weight for weight in others if weight.ndim > 1]
+    rest = [weight for weight in others if weight.ndim <= 1]
+    return {"turns": adam([*rest, last, bias]), "turns_muon": Muon(matrices, config.turn_muon_rate)}
 
 
 def train(

@@ -19,7 +19,7 @@ from .blank import blank
 from .config import Config
 
 LARGEST = 32  # pixels of a side that T looks at
-SMALLEST = 0.01  # added to a surprise before its logarithm, as T is often quite sure
+OFFSET = 0.01  # added to a surprise before its logarithm, as T is often quite sure
 
 
 def turned(x: Tensor) -> Tensor:
@@ -139,7 +139,12 @@ def surprise(T: TurnClassifier, h: Tensor) -> Tensor:
 
     The mean over sides.
     """
-    return torch.stack([l_turns(T, side) for side in h]).mean(0) + SMALLEST
+    return _mean_loss(T, h) + OFFSET
+
+
+def _mean_loss(T: TurnClassifier, h: Tensor) -> Tensor:
+    """Return `l_turns` of what T saw, (S, V, B, F), averaged over sides: (B,), ≥ 0."""
+    return torch.stack([l_turns(T, side) for side in h]).mean(0)
 
 
 def side_by_side(h: Tensor) -> Tensor:
@@ -154,4 +159,4 @@ def certainty(T: TurnClassifier, h: Tensor) -> Tensor:
     """Return how far T tells positions apart, (): 1 knows them, 0 is no better than guessing."""
     views = h.shape[1]
     guessing = views * math.log(views)
-    return (1 - (surprise(T, h) - SMALLEST).mean() / guessing).clamp(min=0)
+    return (1 - _mean_loss(T, h).mean() / guessing).clamp(min=0)
