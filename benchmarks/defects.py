@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pyocgan.baselines import BASELINES
 from pyocgan.detector import NoveltyDetector
-from pyocgan.figures import image_grid, png_bytes
+from pyocgan.figures import heat_picture, image_grid, png_bytes
 from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
 
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--quick", action="store_true", help="few pictures, one epoch: does it run?"
     )
     parser.add_argument(
-        "--picture", type=Path, help="draw some defects above their heat maps there"
+        "--picture", type=Path, help="draw some defects there, and where they were found"
     )
     options = parser.parse_args(arguments)
     trained, tested = (20, 8) if options.quick else (TRAINED, TESTED)
@@ -145,9 +146,10 @@ def _all_scores(
 
 
 def _with_heat(images: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return images, and below each its heat map, white where it is hottest: (2, n, H, W, 3)."""
-    white = (255 * heat / heat.max()).astype(np.uint8)[..., None]
-    return np.stack([images, np.repeat(white, 3, axis=3)])
+    """Return images, and below each itself under its heat map: (2, n, H, W, 3)."""
+    pairs = zip(images, heat, strict=True)
+    glowing = [np.asarray(heat_picture(Image.fromarray(image), own)) for image, own in pairs]
+    return np.stack([images, np.stack(glowing)])
 
 
 def _row(draw: Draw, title: str, scores: NDArray[np.float64], kinds: NDArray[np.str_]) -> str:

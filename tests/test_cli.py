@@ -303,6 +303,35 @@ def test_a_named_set_is_scored_on_its_test_part(command, model):
     assert len(rows_of(command("predict", model, "digits")[1])) == 1797 - 1438
 
 
+def test_novel_images_are_drawn_with_where_they_are_so(command, tmp_path):
+    flawless, spoiled = tmp_path / "good", tmp_path / "new"
+    flawless.mkdir()
+    spoiled.mkdir()
+    draws = np.random.default_rng(0)
+    for number in range(43):
+        pixels = draws.normal(120, 8, (60, 80, 3)).clip(0, 255).astype(np.uint8)
+        if number >= 41:
+            pixels[40:48, 60:70] = 250
+        folder = flawless if number < 40 else spoiled
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    settings = tiny_flags(scores="patches", epochs=1, stage="ae", image_size="60x80")
+    chosen = ("--fpr=0.05", "--out", tmp_path / "m", "--quiet", *settings)
+    assert command("train", flawless, *chosen)[0] == 0
+    maps = tmp_path / "maps"
+    _, out, _ = command("predict", tmp_path / "m", spoiled, "--heatmaps", maps)
+    verdicts = [row["verdict"] for row in rows_of(out)]
+    assert verdicts[1:] == ["novel"] * 2
+    drawn = sorted(path.name for path in maps.iterdir())
+    assert drawn == [f"{i + 1:04}-{i + 40}.png" for i in range(3) if verdicts[i] == "novel"]
+    with Image.open(maps / "0002-41.png") as picture:
+        assert picture.size == (80, 60)
+        coloured = np.ptp(np.float32(picture), axis=2)  # the rest is grey
+    row, column = np.unravel_index(coloured.argmax(), coloured.shape)
+    assert 36 <= row <= 52
+    assert 56 <= column <= 74
+    assert np.median(coloured) < 20 < coloured.max() / 3
+
+
 @pytest.mark.parametrize("many", ["folder", "x.zip", "list.txt", "mnist"])
 def test_what_holds_many_images_stands_alone(command, model, pictures, many):
     many = str(pictures / "1") if many == "folder" else many

@@ -34,6 +34,7 @@ Style = Mapping[str, str]
 DENSITY = 2
 WIDE, NARROW = 790, 350  # CSS pixels: a page's text column, a phone
 AXIS_ROOM = 60  # CSS pixels left of a chart's columns
+SHOWN = 1024  # pixels of a photograph's side
 LABEL_SIZE, LONGEST_LABEL = 11, 23  # CSS pixels, characters of a column's name
 _DPI = 100 * DENSITY  # one inch of a chart is 100 CSS pixels, one point 1.39
 
@@ -120,6 +121,29 @@ def image_grid(
         rows * (height + space), columns * (width + space), 3
     )
     return Image.fromarray(table[: len(table) - space, : table.shape[1] - space])
+
+
+def heat_picture(image: Image.Image, heat: NDArray[np.float32], side: int = SHOWN) -> Image.Image:
+    """Lay what speaks for novelty over an image, in grey: glowing where there is most.
+
+    Parameters
+    ----------
+    image
+        Of any size, RGB.
+    heat
+        (h, w) ≥ 0, of the whole image; its largest value glows brightest.
+    side
+        The picture is reduced to at most so many pixels a side.
+    """
+    scale = min(1.0, side / max(image.size))
+    size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
+    grey = np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR)) / 255
+    share = np.float32(heat / (heat.max() or 1))
+    glow = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BILINEAR))
+    shown = (glow.clip(0, 1) ** 2.5)[..., None]  # what is half as novel hardly shows
+    colours = matplotlib.colormaps["inferno"](0.25 + 0.7 * glow.clip(0, 1))[..., :3]
+    blended = (1 - shown) * grey[..., None] + shown * colours
+    return Image.fromarray((255 * blended).round().astype(np.uint8))
 
 
 def reconstruction_table(

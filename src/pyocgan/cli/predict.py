@@ -17,6 +17,9 @@ from ..errors import InputError, UsageError
 from . import terminal
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..data import Source
 
 COLUMNS = ("path", "score", "p_value", "verdict")
@@ -35,6 +38,7 @@ def predict(
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     fail_on_novel: Annotated[bool, Parameter(negative="")] = False,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    heatmaps: Path | None = None,
     data_root: Path | None = None,
     device: str = "cpu",
 ) -> int:
@@ -57,12 +61,16 @@ def predict(
         Exit with 4 if any image is novel.
     skip_unreadable
         Give images that cannot be read the verdict "unreadable" instead of stopping.
+    heatmaps
+        Draw into that folder, as PNG, each image that is novel, glowing where it is unlike normal
+        ones.
     data_root
         Where named data sets lie.
     device
         cpu, cuda or mps.
     """
     from ..detector import NoveltyDetector
+    from ..files import check_writable
 
     detector = NoveltyDetector.load(model, device=device)
     detector.skip_unreadable = skip_unreadable
@@ -70,13 +78,17 @@ def predict(
     threshold = calibration.threshold(detector.fpr if fpr is None else fpr)
     counts = {"normal": 0, "novel": 0, "unreadable": 0}
     source = _open(images, data_root)
+    if heatmaps is not None:
+        check_writable(heatmaps)
     terminal.note(f"scoring {source.description}")
-    names = iter(source.names)
+    names = iter(enumerate(source.names))
     with _writer(None if out in (Path("-"), Path(STDIN)) else out, as_json=as_json) as write:
         for batch, scores in detector.score_batches(source):
             scored = zip(scores, calibration.p_values(scores), strict=True)
             reasons = dict(batch.skipped)
-            for name in islice(names, len(batch) + len(batch.skipped)):  # in order
+            if heatmaps is not None and (scores > threshold).any():
+                glowing = iter(detector.heatmap(batch.pixels[scores > threshold]))
+            for row, name in islice(names, len(batch) + len(batch.skipped)):  # in order
                 if name in reasons:
                     verdict = "unreadable"
                     terminal.note(f"left out: {name} ({reasons[name]})")
@@ -85,6 +97,9 @@ def predict(
                     score, p_value = next(scored)
                     verdict = "novel" if score > threshold else "normal"
                     write((name, float(score), float(p_value), verdict))
+                    if heatmaps is not None and verdict == "novel":
+                        picture = heatmaps / f"{row + 1:04}-{Path(name).stem}.png"
+                        _draw(picture, source, row, next(glowing))
                 counts[verdict] += 1
     terminal.note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return NOVELTY_FOUND if fail_on_novel and counts["novel"] else 0
@@ -113,6 +128,16 @@ def _open(images: list[str], data_root: Path | None) -> Source:
     if isinstance(source.store, Files):  # paths that can be passed on, not places in a folder
         return replace(source, names=tuple(str(source.store.paths[row]) for row in source.rows))
     return source
+
+
+def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32]) -> None:
+    """Draw one image, under what speaks for its novelty."""
+    from ..data.decode import as_mode
+    from ..figures import SHOWN, heat_picture, png_bytes
+    from ..files import write_bytes
+
+    image = as_mode(source.image(row, at_least=SHOWN), "RGB")
+    write_bytes(path, png_bytes(heat_picture(image, heat)))
 
 
 def _holds_many(path: str) -> bool:
