@@ -460,6 +460,14 @@ def test_a_claim_excludes_others_and_is_given_back(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_file_that_is_only_called_like_a_claim_is_none(tmp_path):
+    for name in ("cell.claims", "cell.claim", "cell.claim0.txt"):
+        (tmp_path / name).touch()
+    assert not claims.is_claimed(tmp_path / "cell.json")
+    assert is_free(tmp_path / "cell.json")
+    assert len([*tmp_path.iterdir()]) == 3
+
+
 def test_the_claim_of_a_dead_process_is_taken_over(tmp_path):
     path = tmp_path / "cell.json"
     write_claim(path, pid=dead_pid())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import TypedDict
 from .errors import OcganError
 from .run_folder import now
 
+CLAIM = re.compile(r"\.claim\d+")  # the suffix of a claim; a file of the user's may be x.claims
 WRITING_SECONDS = 10.0  # a claim without content is being written, if it is not older
 
 
@@ -103,8 +105,8 @@ def _holder() -> _Holder:
 
 def _claims(path: Path) -> list[Path]:
     """All claims on a file, the one that counts last."""
-    found = [claim for claim in path.parent.glob("*.claim*") if claim.stem == path.stem]
-    return sorted(found, key=_number)
+    beside = (file for file in path.parent.glob("*.claim*") if file.stem == path.stem)
+    return sorted((file for file in beside if CLAIM.fullmatch(file.suffix)), key=_number)
 
 
 def _number(claim: Path) -> int:
