@@ -862,6 +862,17 @@ def test_images_without_classes_are_refused(tmp_path):
         open_pool(str(tmp_path / "plain"), 1)
 
 
+def test_an_image_that_cannot_be_read_is_named_with_the_reason(tmp_path):
+    write_tree(tmp_path, ["x/0.png", "x/1.png", "y/0.png", "y/1.png"])
+    (tmp_path / "x" / "1.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"x/1\.png cannot be read: it is empty .*remove it$"):
+        open_pool(str(tmp_path), 1)
+    (tmp_path / "y" / "0.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"it is empty .* remove it and 1 more$") as caught:
+        open_pool(str(tmp_path), 1)
+    assert "--skip-unreadable" not in str(caught.value), "there is no such flag here"
+
+
 def test_a_class_without_test_images_is_named(tmp_path):
     paths = ["train/x/0.png", "train/y/0.png", "train/z/0.png", "test/x/1.png", "test/y/1.png"]
     write_tree(tmp_path, paths)

@@ -196,10 +196,12 @@ def open_pool(
 
 
 def _read(source: Source, rule: ImageRule) -> Images:
-    try:
-        return read(source, rule)
-    except UnreadableImage as error:
-        raise InputError(f"{error.name} cannot be read; a table leaves no image out") from None
+    images = read(source, rule, skip_unreadable=True)  # else the error would advise to skip it
+    if images.skipped:
+        first, others = UnreadableImage(*images.skipped[0]), len(images.skipped) - 1
+        more = f" and {others} more" if others else ""
+        raise InputError(f"{first}; a table leaves no image out: mend or remove it{more}")
+    return images
 
 
 def _positions(whole: Source, part: Source) -> NDArray[np.intp]:
