@@ -32,7 +32,7 @@ from pyocgan.benchmark import (
     unfinished,
 )
 from pyocgan.benchmark import run as run_cells
-from pyocgan.benchmark.cells import class_words
+from pyocgan.benchmark.cells import FIELDS, class_words
 from pyocgan.benchmark.images import pool_name
 from pyocgan.cli import run, terminal
 from pyocgan.data import ImageRule
@@ -588,6 +588,27 @@ def test_a_damaged_result_is_an_error_that_names_the_file(tmp_path, pools):
     assert benchmark(tmp_path, *flags, method="knn", classes="0") == 0
 
 
+@pytest.mark.parametrize("command", ["summarise", "report"])
+def test_a_field_that_a_result_lacks_is_named(tmp_path, capsys, command):
+    arguments = {
+        "summarise": ["benchmark", "summarise", str(tmp_path), f"--results={tmp_path / 'tables'}"],
+        "report": ["report", str(tmp_path)],
+    }[command]
+    path = write_grid(tmp_path) / "set" / "protocol1" / "knn" / "class-a-seed1.json"
+    whole = json.loads(path.read_text())
+    for key in FIELDS:
+        write(path, {k: v for k, v in whole.items() if k != key})
+        assert run(arguments) == 3
+        said = capsys.readouterr().err
+        assert f"{str(path)!r} is not a whole result of a benchmark: {key!r} is missing" in said
+    write(path, whole | {"images": {"description": "d", "checksum": "0"}})
+    assert run(arguments) == 3
+    assert "'image_rule' of 'images' is missing" in capsys.readouterr().err
+    write(path, whole | {"auroc": "high"})
+    assert run(arguments) == 3
+    assert "'auroc' is 'high'" in capsys.readouterr().err
+
+
 def test_overwrite_waits_for_the_process_that_writes_anew(tmp_path, spy, capsys):
     assert benchmark(tmp_path, method="spy", classes="0") == 0
     path = next(tmp_path.rglob("class-0-*.json"))
@@ -642,7 +663,7 @@ def write_grid(folder, auroc=AUROC, **changed):
             "is_random": False,
             "classes": ["a", "b"],
             "config": {"k": 5},
-            "images": {"description": "d", "checksum": {"all": "0"}},
+            "images": {"description": "d", "image_rule": "r", "checksum": {"all": "0"}},
             "auroc": value,
             "aupr": value / 2,
             "fpr_at_95_tpr": 1 - value,

@@ -34,6 +34,35 @@ Result = dict[str, Any]  # the content of a result file
 
 FORMAT = "pyocgan cell"
 
+# What tables need of a result, and of what type.
+FIELDS: Mapping[str, Any] = {
+    "dataset": str,
+    "protocol": int | str,
+    "class": str,
+    "seed": int,
+    "method": str,
+    "title": str,
+    "kind": str,
+    "preset": str | None,
+    "is_random": bool,
+    "config": dict,
+    "classes": list,
+    "images": dict,
+    "n_train": int,
+    "n_test": int,
+    "auroc": int | float,
+    "aupr": int | float,
+    "fpr_at_95_tpr": int | float,
+    "seconds": dict,
+    "command": str,
+    "commit": str,
+    "environment": dict,
+}
+INNER_FIELDS = {
+    "images": ("description", "image_rule", "checksum"),
+    "environment": ("machine", "created"),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -243,9 +272,27 @@ def read_result(path: Path) -> Result:
         raise InputError(f"{str(path)!r} cannot be read as a result: {error}") from None
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         raise InputError(f"{str(path)!r} is not the result of a benchmark")
-    if result.get("kind") == "ocgan" and isinstance(result.get("config"), dict):
+    if fault := _fault(result):
+        raise InputError(f"{str(path)!r} is not a whole result of a benchmark: {fault}")
+    if result["kind"] == "ocgan":
         result["config"] = completed(result["config"])
     return result
+
+
+def _fault(result: Result) -> str:
+    """Name the first field that is missing or no such thing; empty where there is none."""
+    for key, kind in FIELDS.items():
+        if key not in result:
+            return f"{key!r} is missing"
+        if not isinstance(result[key], kind):
+            return f"{key!r} is {result[key]!r}"
+    absent = (
+        f"{inner!r} of {key!r} is missing"
+        for key, inners in INNER_FIELDS.items()
+        for inner in inners
+        if inner not in result[key]
+    )
+    return next(absent, "")
 
 
 def read_scores(path: Path) -> dict[str, NDArray[Any]]:
