@@ -128,23 +128,35 @@ def stored_groups(folder: Path) -> dict[tuple[str, Protocol, str], dict[Path, Re
 def _cell(cells: Cells, first: Result, name: str, seed: int) -> Result:
     if (name, seed) in cells:
         return cells[name, seed]
-    word = class_words(tuple(first["classes"]))[name]
-    place = f"{first['dataset']}/protocol{first['protocol']}/{first['method']}"
     raise InputError(
-        f"the cell {place}/class-{word}-seed{seed}.json is missing: nothing is averaged without it"
+        f"the cell {_place(first, name, seed)} is missing: nothing is averaged without it"
     )
+
+
+def _place(result: Result, name: str, seed: int) -> str:
+    """Return the file of a cell of the same data set, protocol and method as `result`."""
+    word = class_words(tuple(result["classes"]))[name]
+    group = f"{result['dataset']}/protocol{result['protocol']}/{result['method']}"
+    return f"{group}/class-{word}-seed{seed}.json"
 
 
 def _check_alike(cells: Cells) -> None:
     """Refuse to average cells of other settings or of another version of the data."""
-    first = next(iter(cells.values()))
-    for (name, seed), result in cells.items():
-        for key in ("config", "images", "classes"):
-            if result[key] != first[key]:
+    (name, seed), first = next(iter(cells.items()))
+    for place, result in cells.items():
+        for key in ("config", "classes", "images"):
+            if _essence(result, key) != _essence(first, key):
                 raise InputError(
-                    f"{first['dataset']}, protocol {first['protocol']}, {first['method']}: the "
-                    f"cell of class {name}, seed {seed} has other {key} than the first"
+                    f"{_place(result, *place)} has other {key} than {_place(first, name, seed)}, "
+                    "and they are not averaged: delete the one that is out of date, and ocgan "
+                    "benchmark computes it again"
                 )
+
+
+def _essence(result: Result, key: str) -> Any:
+    """Return what must be equal: of the images their pixels, not where they were read from."""
+    value = result[key]
+    return (value["checksum"], value["image_rule"]) if key == "images" else value
 
 
 def _row(result: Result) -> dict[str, Any]:
