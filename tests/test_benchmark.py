@@ -588,6 +588,17 @@ def test_a_damaged_result_is_an_error_that_names_the_file(tmp_path, pools):
     assert benchmark(tmp_path, *flags, method="knn", classes="0") == 0
 
 
+def test_a_result_without_scores_is_not_finished(tmp_path, spy, capsys):
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 0
+    scores = next(tmp_path.rglob("class-8-*.npz"))
+    scores.unlink()
+    assert benchmark(tmp_path, method="spy", classes="0,8") == 3
+    assert f"{str(scores)!r} is missing: put it back, or --overwrite" in capsys.readouterr().err
+    assert benchmark(tmp_path, "--overwrite", method="spy", classes="0,8") == 0
+    assert len(spy.fitted_on) == 3
+    assert scores.exists()
+
+
 @pytest.mark.parametrize("command", ["summarise", "report"])
 def test_a_field_that_a_result_lacks_is_named(tmp_path, capsys, command):
     arguments = {

@@ -533,11 +533,18 @@ def test_scores_must_give_the_recorded_auroc(tmp_path):
         write_benchmark_page(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no archive"])
-def test_scores_that_cannot_be_read_are_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is missing: put it back, or ocgan benchmark --overwrite"),
+        (b"", "cannot be read: .*; delete it, and ocgan benchmark --overwrite"),
+        (b"no archive", "cannot be read: .*; delete it, and ocgan benchmark --overwrite"),
+    ],
+)
+def test_scores_that_cannot_be_read_are_named_and_what_to_do_is_said(tmp_path, content, words):
     path = write_method(tmp_path, "knn")[0].with_suffix(".npz")
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(InputError, match=r"class-0-seed0\.npz' cannot be read"):
+    with pytest.raises(InputError, match=rf"class-0-seed0\.npz' {words}"):
         write_benchmark_page(tmp_path)
 
 

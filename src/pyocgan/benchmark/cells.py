@@ -227,14 +227,14 @@ def finished(cell: Cell, folder: Path, *, overwrite: bool = False) -> Result | N
     cell, folder
         Where results lie.
     overwrite
-        Count a damaged result, or one from other images or settings, as none.
+        Count a damaged result, one without scores, or one from other images or settings, as none.
 
     Raises
     ------
     UsageError
         What is stored there was computed from other images or settings.
     InputError
-        It cannot be read.
+        It cannot be read, or the scores are not beside it.
     """
     path = cell.path(folder)
     if not path.exists():
@@ -254,6 +254,11 @@ def _checked(cell: Cell, path: Path) -> Result:
         raise UsageError(
             f"{str(path)!r} was computed with another {differences}: --overwrite replaces it, or "
             "choose another --out"
+        )
+    scores = path.with_suffix(".npz")
+    if not scores.exists():
+        raise InputError(
+            f"{str(scores)!r} is missing: put it back, or --overwrite computes the cell again"
         )
     return result
 

@@ -22,7 +22,7 @@ from PIL import Image
 from ..benchmark.cells import read_scores
 from ..benchmark.images import pool_name
 from ..data import Source, infer_rule, open_source, read
-from ..errors import InputError, OcganError
+from ..errors import InputError, OcganError, system_reason
 from ..figures import png_bytes
 from ..report import DAMAGE
 from ..tasks import TESTED_PART
@@ -30,6 +30,8 @@ from .tables import MOST_COLUMNS, Paths, Row, Table
 
 EACH = 4  # images of each kind
 MOST_CLASSES = 6  # where there are too many classes: those of the lowest AUROC
+
+AGAIN = "ocgan benchmark --overwrite computes the cell again"
 
 KINDS = (
     "in class, surely taken so",
@@ -152,11 +154,15 @@ def scores_of(path: Path) -> dict[str, NDArray[Any]]:
     InputError
         They are missing or damaged.
     """
+    file, advice = path.with_suffix(".npz"), f"delete it, and {AGAIN}"
+    if not file.exists():
+        raise InputError(f"{str(file)!r} is missing: put it back, or {AGAIN}")
     try:
         scores = read_scores(path)
-        missing = {"index", "label", "is_novel", "score"} - scores.keys()
     except (OSError, *DAMAGE) as error:
-        raise InputError(f"{str(path.with_suffix('.npz'))!r} cannot be read: {error}") from None
+        reason = system_reason(error)
+        raise InputError(f"{str(file)!r} cannot be read: {reason}; {advice}") from None
+    missing = {"index", "label", "is_novel", "score"} - scores.keys()
     if missing:
-        raise InputError(f"{str(path.with_suffix('.npz'))!r} lacks {sorted(missing)[0]!r}")
+        raise InputError(f"{str(file)!r} lacks {sorted(missing)[0]!r}: {advice}")
     return scores
