@@ -847,6 +847,16 @@ def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch)
     assert not [*tmp_path.iterdir()]
 
 
+def test_the_lines_of_the_help_text_are_filled(monkeypatch, capsys):
+    """Docstrings break at 100 columns: in a terminal of 300 no sentence is broken."""
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run(["benchmark", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "several may work on the same folder at once. A finished cell" in shown
+    assert "repeat it for more than one." in shown
+    assert "the seed draws them. 2: train on a class" in shown
+
+
 @pytest.mark.parametrize(
     "flag", ["--jobs=0", "--seeds=-1", "--seeds=a", "--seeds=4294967296", "--classes=nine"]
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Group = tuple[str, Protocol, str]
 LARGEST_SEED = 2**32 - 1  # of NumPy and scikit-learn
 
-app = cyclopts.App(name="benchmark", help_format="plaintext")
+app = cyclopts.App(name="benchmark", help_format="markdown")
 
 
 @app.default
@@ -104,7 +104,8 @@ def benchmark(
     precision
         Of ocgan: auto, 32-true or bf16-mixed.
     overwrite
-        Replace results of other settings or images, instead of stopping at them.
+        Replace results that are damaged, without scores, or of other settings or images, instead
+        of stopping at them.
     dry_run
         Print what would be computed, and about how long it takes; compute and write nothing.
     quiet
