@@ -834,6 +834,28 @@ def test_a_table_shows_its_numbers_whatever_names_are_beside_them(width, monkeyp
     assert name in "".join(word for word in shown.split() if "_" in word or "-" in word)
 
 
+@pytest.mark.parametrize("width", [40, 70, 80, 200])
+def test_a_narrow_terminal_cuts_nothing_off(width, monkeypatch, capsys):
+    """What does not fit stands below, in blocks of whole columns beside the methods' names."""
+    monkeypatch.setattr(terminal, "Console", lambda **_: Console(width=width))
+    methods = ["OCGAN", "5-NN, cosine, oriented gradients"]
+    numbers = [[f"0.{row}{column:03d}" for column in range(13)] for row in (1, 2)]
+    header = ["method", "FPR@95TPR", *(f"vs {digit}" for digit in range(12))]
+    rows = [[name, *cells] for name, cells in zip(methods, numbers, strict=True)]
+    terminal.table("title", header, rows)
+    shown = capsys.readouterr().out
+    assert shown.startswith("title\n")
+    assert "…" not in shown
+    blocks = [block.splitlines() for block in shown.removeprefix("title\n").split("\n\n")]
+    assert len(blocks) == {40: 7, 70: 3, 80: 2, 200: 1}[width]
+    for method, cells in zip(methods, numbers, strict=True):
+        lines = [line for block in blocks for line in block if line.startswith(method[:5])]
+        assert len(lines) == len(blocks)
+        assert [word for line in lines for word in line.split() if word in cells] == cells
+    assert all(len(line) <= width for block in blocks for line in block)
+    assert "gradients" in blocks[-1][-1]
+
+
 def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch):
     for chosen, words in [("knm", "did you mean 'knn'?"), (",", "names none")]:
         assert benchmark(tmp_path, method=chosen) == 2

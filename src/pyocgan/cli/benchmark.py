@@ -383,7 +383,7 @@ def _print_plan(
         for row in rows
     ]
     header = ["data set", "protocol", "method", "cells", "finished", "elsewhere", "to do", "time"]
-    terminal.table(f"{len(pending)} of {len(cells)} cells to compute", header, texts)
+    terminal.table(f"{len(pending)} of {len(cells)} cells to compute", header, texts, names=3)
 
 
 def _estimate(known: Sequence[Result], left: int, jobs: int) -> float | None:
@@ -410,7 +410,7 @@ def _print_results(results: dict[Cell, Result | None], *, as_json: bool) -> None
         means = [f"{fmean(r[figure] for r in known):.4f}" if complete else "" for figure in figures]
         rows.append([*map(str, group), f"{len(known)}/{len(members)}", *means])
     header = ["data set", "protocol", "method", "cells", "AUROC", "AUPR", "FPR@95TPR"]
-    terminal.table("Means over the cells of this command", header, rows)
+    terminal.table("Means over the cells of this command", header, rows, names=3)
 
 
 def _by_group(cells: Iterable[Cell]) -> dict[Group, list[Cell]]:

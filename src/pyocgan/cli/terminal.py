@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ..training import Progress as TrainingProgress
     from ..training import Record
 
+GAP = 2  # columns of a terminal between those of a table
+TEXT_WIDTH = 20  # columns of a terminal that a text gets at least; what is longer is folded
 PIPE_WIDTH = 10_000  # columns: a pipe has no width
 PLAIN_LINE_SECONDS = 10.0  # at most one line of progress in that time, where there is no terminal
 
@@ -116,23 +119,61 @@ class Live(Silent):
             self.bar.update(self.task, error=_validation(progress.record))
 
 
-def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on standard output; columns of numbers stand right."""
-    rows = list(rows)
-    result = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
-    for index, name in enumerate(header):
-        is_number = index > 0 and all(_is_number(row[index]) for row in rows)
-        if is_number:
-            result.add_column(name, justify="right", no_wrap=True)
-        else:
-            result.add_column(name, overflow="fold")
-    for row in rows:
-        result.add_row(*row)
+def table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1
+) -> None:
+    """Print a table on standard output; columns of numbers stand right.
+
+    The first `names` columns say what a row is. On a terminal that is too narrow for the others,
+    those that do not fit follow below, with the names again: nothing is cut off.
+    """
+    texts = zip(header, *rows, strict=True)
+    columns = [_Column(name, cells, index == 0) for index, (name, *cells) in enumerate(texts)]
     # Without a terminal rich would wrap at 80 columns.
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     console = Console(width=width, highlight=False, markup=False, emoji=False)  # names as they are
+    for number, block in enumerate(_blocks(columns[:names], columns[names:], console.width)):
+        if number:
+            print()
+        _print_block(console, "" if number else title, block)
+
+
+class _Column:
+    """A column of a table: its name, its cells, and how wide it is at least."""
+
+    def __init__(self, name: str, cells: Sequence[str], is_first: bool) -> None:
+        self.name, self.cells = name, cells
+        self.is_text = is_first or not all(map(_is_number, cells))
+        width = max(map(cell_len, (name, *cells)))
+        self.width = min(width, TEXT_WIDTH) if self.is_text else width
+
+
+def _blocks(names: list[_Column], others: list[_Column], room: int) -> list[list[_Column]]:
+    """Share columns out to blocks that fit `room`, each beginning with `names`."""
+    blocks = [names]
+    for column in others:
+        wider = [*blocks[-1], column]
+        fits = _width(wider) <= room or blocks[-1] == names
+        blocks[-1:] = [wider] if fits else [blocks[-1], [*names, column]]
+    return blocks
+
+
+def _width(block: Sequence[_Column]) -> int:
+    return sum(column.width for column in block) + GAP * (len(block) - 1)
+
+
+def _print_block(console: Console, title: str, block: Sequence[_Column]) -> None:
+    result = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0)
+    )
+    for column in block:
+        if column.is_text:
+            result.add_column(column.name, overflow="fold", min_width=column.width)
+        else:
+            result.add_column(column.name, justify="right", no_wrap=True)
+    for row in zip(*(column.cells for column in block), strict=True):
+        result.add_row(*row)
+    console.width = max(console.width, _width(block))  # rich would cut off what is too wide
     with console.capture() as capture:
         console.print(result)
     print(*(line.rstrip() for line in capture.get().splitlines()), sep="\n")
