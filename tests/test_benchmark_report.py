@@ -563,6 +563,39 @@ def test_bars_boxes_and_curves_are_pictures():
                 assert int.from_bytes(png[16:20]) == width * figures.DENSITY
 
 
+ODD_NAMES = (r"price $\bad$", "caf\udce9", "良品")  # no formula, no UTF-8, not in DejaVu
+
+
+def test_any_name_of_a_class_can_be_drawn(recwarn):
+    style = figures.STYLES["light"]
+    series = [figures.Series("A", [0.6, 0.7, 0.9], "accent", "o")]
+    panel = figures.Panel("A", np.arange(6.0), np.repeat(ODD_NAMES, 2), None, "accent")
+    for width in (figures.WIDE, figures.NARROW):
+        for draw in (figures.strip_chart, figures.bar_chart):
+            names = ["a", "b", "c"]
+            assert draw(series, ODD_NAMES, style, width) != draw(series, names, style, width)
+        assert figures.histograms([panel], ODD_NAMES, ODD_NAMES[1], style, width)
+    assert not recwarn.list
+
+
+def test_letters_come_from_a_font_that_has_them(monkeypatch):
+    monkeypatch.setattr(figures, "FALLBACKS", ())
+    assert figures.undrawable(["ᶁa", "b\n", *ODD_NAMES]) == "ᶁ品良"
+    monkeypatch.setattr(figures, "FALLBACKS", ("No such font", "STIXGeneral"))
+    assert figures._families() == [figures.FONT, "STIXGeneral"]
+    assert figures.undrawable(["ᶁa"]) == ""
+
+
+def test_what_cannot_be_drawn_is_said_once(tmp_path, monkeypatch, command):
+    monkeypatch.setattr(figures, "FALLBACKS", ())
+    for method in ("knn", "pca"):
+        write_method(tmp_path, method, classes=("良品", "plain"), task=("mine", 1))
+    code, _, lines = command("report", tmp_path)
+    assert code == 0
+    assert lines[1:] == ["mine, protocol 1"]
+    assert lines[0].startswith("no font here has '品良', and pictures show boxes instead")
+
+
 def test_long_names_of_columns_slant_and_short_ones_stand():
     def ticks(names):
         ax = Figure(figsize=(7.9, 3.6)).subplots()

@@ -5,14 +5,17 @@ Shape letters: H W pixels, K channels (1 or 3). Images are uint8, 0 … 255. Len
 
 Every figure is drawn for a `Style` (light or dark paper) and a width (a page or a phone), so that
 a page can show the variant that fits its reader. The font is the one matplotlib carries, and no
-date goes into a PNG: the same arrays give the same bytes.
+date goes into a PNG: the same arrays give the same bytes. Only letters that it lacks come from a
+font of the machine's, one of `FALLBACKS`.
 """
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -23,6 +26,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -35,6 +39,25 @@ DENSITY = 2
 WIDE, NARROW = 790, 350  # CSS pixels: a page's text column, a phone
 AXIS_ROOM = 60  # CSS pixels left of a chart's columns
 SHOWN = 1024  # pixels of a photograph's side
+FONT = "DejaVu Sans"
+FALLBACKS = (  # of Linux, macOS and Windows, for what DejaVu lacks: Chinese, Japanese, Korean, …
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "NanumGothic",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Garuda",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Arial Unicode MS",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Nirmala UI",
+)
 LABEL_SIZE, LONGEST_LABEL = 11, 23  # CSS pixels, characters of a column's name
 _DPI = 100 * DENSITY  # one inch of a chart is 100 CSS pixels, one point 1.39
 
@@ -240,7 +263,7 @@ def histograms(
         A PNG picture.
     """
     wide = width > NARROW
-    with matplotlib.rc_context(_rc(style)):
+    with _drawn_in(style):
         figure = Figure(figsize=(width / 100, 4.5 if wide else 8.8))
         figure.set_layout_engine("constrained", wspace=0.08, hspace=0.06)
         shape = (1, len(panels)) if wide else (len(panels), 1)
@@ -273,7 +296,7 @@ def strip_chart(
     bytes
         A PNG picture.
     """
-    with matplotlib.rc_context(_rc(style)):
+    with _drawn_in(style):
         figure = Figure(figsize=(width / 100, 3.6), layout="constrained")
         ax = figure.subplots()
         places = np.arange(len(columns), dtype=np.float64)
@@ -319,7 +342,7 @@ def roc_chart(
         A PNG picture.
     """
     wide = width > NARROW
-    with matplotlib.rc_context(_rc(style)):
+    with _drawn_in(style):
         figure = Figure(figsize=(width / 100, 4.4 if wide else 7.2), layout="constrained")
         axes = figure.subplots(*((1, 2) if wide else (2, 1)))
         for ax, scale, first in zip(axes, ("linear", "log"), (0.0, 1e-3), strict=True):
@@ -363,7 +386,7 @@ def box_chart(series: Sequence[Series], style: Style, width: int = WIDE) -> byte
     bytes
         A PNG picture.
     """
-    with matplotlib.rc_context(_rc(style)):
+    with _drawn_in(style):
         size = width / 100, 0.75 + 0.3 * len(series)
         figure = Figure(figsize=size, layout="constrained")
         ax = figure.subplots()
@@ -398,7 +421,7 @@ def bar_chart(
     bytes
         A PNG picture.
     """
-    with matplotlib.rc_context(_rc(style)):
+    with _drawn_in(style):
         count = len(series)
         size = width / 100, 1.1 + 0.24 * len(columns) * (count + 0.6)
         figure = Figure(figsize=size, layout="constrained")
@@ -425,7 +448,7 @@ def _titles(
 ) -> None:
     """Put titles at the left, broken into lines on a phone."""
     room = 40 if width > NARROW else 16
-    lines = [textwrap.fill(title, room) for title in titles]
+    lines = [textwrap.fill(drawable(title), room) for title in titles]
     ax.set_yticks(range(len(titles)) if places is None else places, lines)
 
 
@@ -450,9 +473,10 @@ def _ridges(
             ax.text(1.13, base + 0.14, share, transform=ax.get_yaxis_transform(), ha="right")
     _score_axis(ax, panel, edges, style)
     ax.set_ylim(-0.05, len(classes))
-    ax.set_yticks([len(classes) - 1 - line + 0.3 for line in range(len(classes))], classes)
-    for label in ax.get_yticklabels():
-        if label.get_text() == normal_class:
+    places = [len(classes) - 1 - line + 0.3 for line in range(len(classes))]
+    ax.set_yticks(places, list(map(drawable, classes)))
+    for name, label in zip(classes, ax.get_yticklabels(), strict=True):
+        if name == normal_class:
             label.set(color=style[panel.color], fontweight="bold")
 
 
@@ -550,12 +574,13 @@ def _name_columns(ax: Axes, columns: Sequence[str]) -> None:
     figure = ax.get_figure(root=True)
     assert figure is not None
     room = (100 * figure.get_figwidth() - AXIS_ROOM) / len(columns)
-    if all(_font(LABEL_SIZE).getlength(name) / DENSITY < room for name in columns):
-        ax.set_xticks(range(len(columns)), columns)
+    names = list(map(drawable, columns))
+    if all(_font(LABEL_SIZE).getlength(name) / DENSITY < room for name in names):
+        ax.set_xticks(range(len(names)), names)
         return
     half = (LONGEST_LABEL - 1) // 2
-    short = [n if len(n) <= LONGEST_LABEL else f"{n[:half]}…{n[-half:]}" for n in columns]
-    ax.set_xticks(range(len(columns)), short, rotation=50, ha="right", rotation_mode="anchor")
+    short = [n if len(n) <= LONGEST_LABEL else f"{n[:half]}…{n[-half:]}" for n in names]
+    ax.set_xticks(range(len(names)), short, rotation=50, ha="right", rotation_mode="anchor")
 
 
 def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
@@ -563,12 +588,41 @@ def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
+def drawable(text: str) -> str:
+    """Replace what is no text, as in a folder's name of another encoding: no font can take it."""
+    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+
+
+def undrawable(texts: Iterable[str]) -> str:
+    """Return the letters of `texts` that no font here has: charts show boxes in their place."""
+    fonts = [get_font(findfont(family)) for family in _families()]
+    return "".join(
+        letter
+        for letter in sorted(set(drawable("".join(texts))))
+        if letter.isprintable() and not any(font.get_char_index(ord(letter)) for font in fonts)
+    )
+
+
+def _families() -> list[str]:
+    installed = set(fontManager.get_font_names())
+    return [FONT, *(name for name in FALLBACKS if name in installed)]
+
+
+@contextmanager
+def _drawn_in(style: Style) -> Iterator[None]:
+    """Put matplotlib's settings in force, and say nothing of letters: `undrawable` names them."""
+    with matplotlib.rc_context(_rc(style)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        yield
+
+
 def _rc(style: Style) -> dict[Any, Any]:
     """Give matplotlib's settings for every chart, in force only while one is drawn."""
     plain = dict.fromkeys(("xtick.color", "ytick.color", "axes.labelcolor"), style["muted"])
     sides = {f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")}
     return {
-        "font.family": "DejaVu Sans",
+        "font.family": _families(),
+        "text.parse_math": False,  # a class may be called $x$
         "font.size": 8.3,
         "axes.titlesize": 9.6,
         "axes.titleweight": "bold",

@@ -103,7 +103,7 @@ def write_benchmark_page(
     classes, seeds
         What must be there, as in `benchmark.summarise`.
     progress
-        Is told what is worked on.
+        Is told what is worked on, and which letters of class names cannot be drawn.
 
     Raises
     ------
@@ -116,6 +116,11 @@ def write_benchmark_page(
     names = {row.name for table in tables for row in table.rows}
     if method is not None and method not in names:
         raise unknown("method", method, sorted(names))
+    if letters := figures.undrawable(name for table in tables for name in table.classes):
+        progress(
+            f"no font here has {letters!r}, and pictures show boxes instead: install one, such as "
+            "Noto Sans CJK"
+        )
     sections = []
     for table in tables:
         progress(table.title)
