@@ -2,6 +2,7 @@
 
 Shapes: R resamples, n normal and m novel images of a cell. Normal and novel images are drawn
 apart, so that both numbers stay; a resample is kept as weights, how often each image was drawn.
+Methods that tested the same images are resampled alike: their difference has an interval, too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 1000
 SEED = 0
-MOST_IMAGES = 10_000  # of a cell; of more, every k-th in the order of the scores takes part
+MOST_IMAGES = 10_000  # normal or novel ones of a cell; of more, every k-th takes part
 
 Floats = NDArray[np.float64]
 
@@ -53,16 +54,17 @@ def resampled_aurocs(normal: Floats, novel: Floats, key: tuple[int, ...]) -> Flo
     key
         Cells with the same key and images are resampled alike, whatever method scored them.
     """
-    step = -(-(len(normal) + len(novel)) // MOST_IMAGES)
-    if step > 1:
-        normal, novel = thinned(normal, step), thinned(novel, step)
-    weights = _weights((*key, 0), len(normal)), _weights((*key, 1), len(novel))
-    return weighted_aurocs(normal, novel, *weights)
+    kept = thinned(normal), thinned(novel)
+    weights = _weights((*key, 0), len(kept[0])), _weights((*key, 1), len(kept[1]))
+    # Around the AUROC of all images, not of those that take part.
+    shift = auroc(normal, novel) - auroc(*kept)
+    return np.asarray(np.clip(weighted_aurocs(*kept, *weights) + shift, 0, 1), np.float64)
 
 
-def thinned(scores: Floats, step: int) -> Floats:
-    """Keep every `step`-th score in their order; the intervals get wider by about √step."""
-    return np.sort(scores)[min(step // 2, len(scores) - 1) :: step]
+def thinned(scores: Floats) -> Floats:
+    """Keep every k-th score, of the same images for every method; intervals get wider by √k."""
+    step = -(-len(scores) // MOST_IMAGES)
+    return scores[step // 2 :: step]
 
 
 def weighted_aurocs(

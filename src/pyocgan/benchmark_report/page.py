@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +53,22 @@ LEGEND = {"pyod": "other networks", "baseline": "without training"}
 class Measured:
     """What the scores of a table's images give, by method."""
 
-    intervals: Mapping[str, Interval]
+    means: Mapping[str, Floats]  # mean AUROCs of (R,) resamples, drawn alike for all methods
     roc: Mapping[str, Floats]  # detection rates at `FALSE_ALARMS`
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The intervals of the means."""
+        return {name: Interval.of(values) for name, values in self.means.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The scores of a cell's normal and novel images; which these are, ``images`` tells apart."""
+
+    normal: Floats
+    novel: Floats
+    images: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,26 +202,24 @@ def _measure(table: Table, files: Mapping[str, Paths]) -> Measured:
     """Read every image's score once, for intervals and ROC curves."""
     means = {row.name: np.zeros(bootstrap.RESAMPLES) for row in table.rows}
     rates = {row.name: np.zeros(len(FALSE_ALARMS)) for row in table.rows}
-    for row, name, seed, key in _cells(table):
-        normal, novel = _scores(files[row.name][name, seed], row.cells[name, seed]["auroc"])
+    for row, name, seed in _cells(table):
+        tested = _tested(files[row.name][name, seed], row.cells[name, seed]["auroc"])
+        key = table.classes.index(name), tested.images
         share = 1 / (len(row.classes) * len(row.seeds))
-        means[row.name] += share * bootstrap.resampled_aurocs(normal, novel, key)
-        rates[row.name] += share * detection_rates(normal, novel)
-    return Measured({name: Interval.of(values) for name, values in means.items()}, rates)
+        means[row.name] += share * bootstrap.resampled_aurocs(tested.normal, tested.novel, key)
+        rates[row.name] += share * detection_rates(tested.normal, tested.novel)
+    return Measured(means, rates)
 
 
-def _cells(table: Table) -> Iterator[tuple[Row, str, int, tuple[int, ...]]]:
-    """Give all cells, and which are resampled alike: those that test the same images."""
+def _cells(table: Table) -> Iterator[tuple[Row, str, int]]:
+    """Give all cells, those that may have tested the same images side by side."""
     seeds = sorted({seed for row in table.rows for seed in row.seeds})
-    for number, name in enumerate(table.classes):
+    for name in table.classes:
         for seed in seeds:
-            key = (number, seed if table.protocol != 2 else 0)  # protocol 2 draws no images
-            for row in table.rows:
-                if seed in row.seeds:
-                    yield row, name, seed, key
+            yield from ((row, name, seed) for row in table.rows if seed in row.seeds)
 
 
-def _scores(path: Path, recorded: float) -> tuple[Floats, Floats]:
+def _tested(path: Path, recorded: float) -> Tested:
     """Read the scores of normal and of novel images; they must give the recorded AUROC."""
     scores = scores_of(path)
     is_novel = scores["is_novel"].astype(bool)
@@ -219,7 +232,7 @@ def _scores(path: Path, recorded: float) -> tuple[Floats, Floats]:
             f"the scores beside {str(path)!r} give an AUROC of {found:.6f}, the result says "
             f"{recorded:.6f}"
         )
-    return normal, novel
+    return Tested(normal, novel, crc32(scores["index"].astype("<i8").tobytes()))
 
 
 def detection_rates(normal: Floats, novel: Floats) -> Floats:
