@@ -27,14 +27,28 @@ from pyocgan.benchmark_report import (
 from pyocgan.benchmark_report.bootstrap import Interval
 from pyocgan.benchmark_report.layout import grid
 from pyocgan.benchmark_report.tables import read_cells, read_summaries
-from pyocgan.benchmark_report.verdict import headline, notes, sentences, verdict
+from pyocgan.benchmark_report.verdict import (
+    PRESETS_TEXT,
+    headline,
+    notes,
+    sentences,
+    verdict,
+)
 from pyocgan.cli import run
+from pyocgan.config import COLOUR_PRESETS, PRESETS, Config
 from pyocgan.errors import InputError, UsageError
 
 ROOT = Path(__file__).parent.parent
 DIGITS = tuple("0123456789")
 JPEG = "CIFAR-10 (JPEG re-encoded copy, not the official pixels), test part: 40 images"
-STAGES = {"paper-ae": "ae", "paper-latent": "+latent", "paper-visual": "+visual", "paper": ""}
+STAGES = {
+    "paper-ae": "ae",
+    "paper-latent": "+latent",
+    "paper-visual": "+visual",
+    "paper": "+mining",
+    "default": "+latent",
+}
+ABLATION = tuple(STAGES)[:4]
 
 
 def write_cell(
@@ -57,9 +71,9 @@ def write_cell(
         "method": method,
         "title": f"OCGAN ({method})" if is_ocgan else f"The {method}",
         "kind": "ocgan" if is_ocgan else "baseline",
-        "preset": "paper" if is_ocgan else None,
+        "preset": method.partition("-")[0] if is_ocgan else None,
         "is_random": is_ocgan,
-        "config": {"stage": STAGES.get(method) or "+mining", "width": 64} if is_ocgan else {"k": 5},
+        "config": {"stage": STAGES.get(method, "+mining"), "width": 64} if is_ocgan else {"k": 5},
         "classes": list(classes),
         "images": {"description": "images", "image_rule": "as they are", "checksum": "c"},
         "n_train": 9,
@@ -98,7 +112,7 @@ def set_auroc(paths, value):
 def folder(tmp_path_factory):
     """A whole ablation and two methods without training, on MNIST's protocol 2."""
     folder = tmp_path_factory.mktemp("grid")
-    for number, method in enumerate(STAGES):
+    for number, method in enumerate(ABLATION):
         write_method(folder, method, seeds=(0, 1), shift=1.0 + 0.2 * number)
     write_method(folder, "knn", shift=4.0)
     write_method(folder, "pca", shift=0.5)
@@ -259,7 +273,7 @@ def test_one_seed_has_no_deviation(folder):
 
 def test_rows_stand_by_stage_and_the_printed_first(folder):
     table = only_table(folder)
-    assert [row.name for row in table.rows] == [*STAGES, "knn", "pca"]
+    assert [row.name for row in table.rows] == [*ABLATION, "knn", "pca"]
     shown = grid(table)
     assert [heading for heading, _ in shown.groups] == [
         "printed in the paper",
@@ -301,9 +315,8 @@ def test_methods_of_other_classes_make_no_table(tmp_path):
 
 
 def test_nothing_printed_stands_beside_some_of_the_classes_or_other_data(tmp_path):
-    for method in STAGES:
+    for method in (*ABLATION, "knn"):
         write_method(tmp_path, method)
-    write_method(tmp_path, "knn")
     whole = only_table(tmp_path)
     assert whole.printed is not None
     assert whole.has_printed_ablation
@@ -345,87 +358,143 @@ def test_many_classes_become_figures_over_them(tmp_path, dots):
 # --- sentences ------------------------------------------------------------------------------------
 
 
-def compared(folder, ours, free, intervals=None):
-    """Write one OCGAN and one method without training of given AUROCs; return what is said."""
-    set_auroc(write_method(folder, "default"), ours)
-    set_auroc(write_method(folder, "knn"), free)
+def said_of(folder, means, resampled=None):
+    """Write methods of given mean AUROCs; return the verdict and what is said."""
+    for name, mean in means.items():
+        set_auroc(write_method(folder, name), mean)
     table = only_table(folder)
-    found = verdict(table, intervals)
-    return found, f"{headline(found)} {sentences(table, found, intervals)}"
+    found = verdict(table, resampled)
+    return found, f"{headline(found)} {sentences(table, found)}"
+
+
+def around(*values):
+    """Resamples that lie between two values."""
+    return np.linspace(*values, 1000)
 
 
 def test_the_sentence_follows_the_numbers(tmp_path):
-    found, text = compared(tmp_path, 0.95, 0.97)
-    assert (found.ahead, found.lead) == ("free", 0.02)
+    found, text = said_of(tmp_path, {"default": 0.95, "knn": 0.97})
+    assert found.ahead == "free"
     assert text.startswith(
-        "A method without training is ahead of OCGAN. The knn reaches 0.9700 in the mean, "
-        "OCGAN (default) 0.9500, 0.0200 less."
+        "The preset default is behind the best method without training. The knn reaches 0.9700 in "
+        "the mean, OCGAN (default) 0.9500, 0.0200 less. The paper prints"
     )
     assert "0.0250 below it, The knn is 0.0050 below it" in text
-    found, text = compared(tmp_path, 0.99, 0.97)
-    assert (found.ahead, found.lead) == ("ocgan", 0.02)
-    assert text.startswith("OCGAN is ahead of every method without training. OCGAN (default)")
+    found, text = said_of(tmp_path, {"default": 0.99})
+    assert found.ahead == "ocgan"
+    assert text.startswith("The preset default is ahead of every method without training. OCGAN (")
     assert "OCGAN (default) is 0.0150 above it" in text
-    found, text = compared(tmp_path, 0.97001, 0.97)
+    found, text = said_of(tmp_path, {"default": 0.97001})
     assert found.ahead == "level"
-    assert text.startswith("OCGAN and the best method without training are level.")
-    assert "stands for" not in text, "one of each"
+    assert text.startswith(
+        "The preset default is level with the best method without training. OCGAN (default) "
+        "reaches 0.9700 in the mean, The knn 0.9700: the difference, less than 0.0001, is too "
+        "small to show."
+    )
+    assert "the best of" not in text, "one of each"
+
+
+@pytest.mark.parametrize(
+    ("papers", "words"),
+    [
+        (0.92, "; OCGAN as in the paper (preset paper) is 0.0500 below the best of them."),
+        (0.98, "; OCGAN as in the paper (preset paper) is 0.0100 above the best of them."),
+        (0.97, "; OCGAN as in the paper (preset paper) is level with the best of them."),
+    ],
+)
+def test_a_preset_that_leads_does_not_hide_the_papers_method(tmp_path, papers, words):
+    found, text = said_of(tmp_path, {"default": 0.99, "knn": 0.97, "paper": papers})
+    assert headline(found) == f"The preset default is ahead of every method without training{words}"
+    assert f" OCGAN (paper) reaches {papers:.4f}" in text
+    assert "The paper prints 0.9750 for OCGAN: OCGAN (paper) is" in text
+
+
+def test_the_papers_method_is_named_once_where_it_is_the_best_preset(tmp_path):
+    found, text = said_of(tmp_path, {"default": 0.95, "knn": 0.97, "paper": 0.96})
+    assert headline(found) == (
+        "OCGAN as in the paper (preset paper) is behind the best method without training."
+    )
+    assert text.count("OCGAN (paper) ") == 3, "its mean, the choice, and beside the printed mean"
+
+
+def test_a_preset_with_a_stage_or_scores_of_its_own_is_not_the_papers_method(tmp_path):
+    whole = {"stage": "+mining", "scores": ["error"]}
+    for changes, wanted in (
+        ({"preset": "paper", "config": whole}, True),
+        ({"preset": "paper", "config": whole | {"scores": ["gradients"]}}, False),
+        ({"preset": "paper", "config": whole | {"stage": "+latent"}}, False),
+        ({"preset": "default", "config": whole}, False),
+    ):
+        write_method(tmp_path, "x", kind="ocgan", **changes)
+        assert only_table(tmp_path).rows[0].is_the_papers is wanted
+
+
+def test_what_is_said_of_the_presets_is_what_they_are():
+    assert PRESETS["paper"] == {}
+    assert Config().stage == "+mining"
+    assert Config().scores == ("error",)
+    assert PRESETS["default"]["stage"] == "+latent"
+    for changes in (PRESETS["default"], COLOUR_PRESETS["default"]):
+        assert "error" not in changes["scores"]
+        assert "windows" in changes["scores"]  # needs no training
+    assert "stage" not in COLOUR_PRESETS["default"]
 
 
 def test_it_is_said_of_how_many_the_best_is_one(tmp_path):
-    for name, auroc in {"default": 0.99, "knn": 0.97, "pca": 0.96, "kde": 0.9}.items():
-        set_auroc(write_method(tmp_path, name), auroc)
-    table = only_table(tmp_path)
-    said = sentences(table, verdict(table))
-    assert "The knn stands for 3 methods without training, as the highest of them on these" in said
-    assert said.count("stands for") == 1, "there is one OCGAN"
+    means = {"default": 0.99, "knn": 0.97, "pca": 0.96, "kde": 0.9}
+    _, text = said_of(tmp_path, means)
+    assert "The knn is the best of 3 methods without training, picked by these test images" in text
+    assert text.count("the best of") == 1, "there is one preset"
+    _, text = said_of(tmp_path, {"default-width8": 0.98})
+    assert "OCGAN (default) is the best of 2 presets, picked by these test images." in text
 
 
-def test_the_sentence_says_whether_intervals_overlap(tmp_path):
-    near = {"default": Interval(0.94, 0.96), "knn": Interval(0.955, 0.98)}
-    found, text = compared(tmp_path, 0.95, 0.97, near)
-    assert found.overlap is True
-    assert "ahead of OCGAN, within the uncertainty." in text
-    assert "0.9550–0.9800 and 0.9400–0.9600, overlap" in text
-    found, text = compared(tmp_path, 0.95, 0.97, near | {"knn": Interval(0.961, 0.98)})
-    assert found.overlap is False
-    assert "do not overlap." in text
-    assert "uncertainty" not in text
+def test_the_interval_of_the_difference_decides_and_is_printed(tmp_path):
+    """Their own intervals may overlap where, on the same images, one is always ahead."""
+    means, draws = {"default": 0.95, "knn": 0.97}, around(0.94, 0.96)
+    found, text = said_of(tmp_path, means, {"default": draws, "knn": draws + 0.02})
+    assert found.ahead == "free"
+    assert "0.0200 less (95\u202f% interval of the difference 0.0200–0.0200)." in text
+    found, text = said_of(tmp_path, means, {"default": draws, "knn": 0.97 + 0 * draws[::-1]})
+    assert found.ahead == "free"
+    assert "interval of the difference 0.0105–0.0295)" in text
+    found, text = said_of(tmp_path, means, {"default": draws, "knn": around(1, 0.94)})
+    assert found.ahead == "level"
+    assert headline(found) == "The preset default is level with the best method without training."
+    assert "0.0200, has a 95\u202f% interval that holds 0, −0.0180 to 0.0580." in text
 
 
-@pytest.mark.parametrize(("apart", "unsure"), [(0.002, True), (0.0001, False)])
-def test_the_sentence_says_whether_other_seeds_might_turn_the_order(tmp_path, apart, unsure):
+@pytest.mark.parametrize(("apart", "level"), [(0.002, True), (0.0001, False)])
+def test_a_lead_within_the_spread_over_seeds_is_none(tmp_path, apart, level):
     paths = write_method(tmp_path, "default", seeds=(0, 1))
     set_auroc(paths[::2], 0.95 + apart)
     set_auroc(paths[1::2], 0.95 - apart)
     set_auroc(write_method(tmp_path, "knn"), 0.951)
     table = only_table(tmp_path)
     found = verdict(table)
-    assert found.spread == pytest.approx(apart * 2**0.5)
-    assert ("ahead of OCGAN, within the spread over seeds." in headline(found)) is unsure
-    assert ("seed to seed the means deviate by up to 0.0028." in sentences(table, found)) is unsure
+    assert found.comparison.spread == pytest.approx(apart * 2**0.5)
+    assert found.ahead == ("level" if level else "free")
+    words = ": the difference, 0.0010, is within the spread over seeds, 0.0028."
+    assert (words in sentences(table, found)) is level
 
 
-def test_a_preset_with_a_stage_of_its_own_is_no_part(tmp_path):
-    default = {"preset": "default", "config": {"stage": "+latent"}}
-    set_auroc(write_method(tmp_path, "default", **default), 0.99)
-    set_auroc(write_method(tmp_path, "knn"), 0.95)
-    table = only_table(tmp_path)
-    assert verdict(table).ahead == "ocgan"
-    assert "A part of OCGAN" not in sentences(table, verdict(table))
+def test_a_lead_is_that_of_the_means_not_of_their_digits(tmp_path):
+    found, text = said_of(tmp_path, {"default": 0.97015, "knn": 0.96994})
+    assert f"{0.97015:.4f} {0.96994:.4f}" == "0.9701 0.9699"
+    assert found.comparison.lead == pytest.approx(0.00021)
+    found, text = said_of(tmp_path, {"default": 0.970051, "knn": 0.970049})
+    assert "reaches 0.9701 in the mean, The knn 0.9700: the difference, less than 0.0001" in text
 
 
 def test_a_part_of_ocgan_is_not_ocgan(tmp_path):
-    set_auroc(write_method(tmp_path, "paper-ae"), 0.99)
-    table = only_table(tmp_path)
-    assert verdict(table).ahead == "none"
-    assert headline(verdict(table)) == "OCGAN was not trained here."
-    set_auroc(write_method(tmp_path, "paper"), 0.9)
-    set_auroc(write_method(tmp_path, "knn"), 0.95)
-    table = only_table(tmp_path)
-    assert verdict(table).ahead == "free"
-    said = sentences(table, verdict(table))
-    assert "A part of OCGAN alone does better than all of it: OCGAN (paper-ae), 0.9900." in said
+    found, text = said_of(tmp_path, {"paper-ae": 0.99})
+    assert found.ahead == "none"
+    assert headline(found) == "OCGAN was not trained here."
+    found, text = said_of(tmp_path, {"paper": 0.9, "knn": 0.95})
+    assert found.ahead == "free"
+    assert "A part alone does better than all of OCGAN (paper): OCGAN (paper-ae), 0.9900." in text
+    _, text = said_of(tmp_path, {"default": 0.999})
+    assert text.count("A part alone") == 1, "it is no part of another preset"
 
 
 def test_without_baselines_the_table_says_so(tmp_path, dots):
@@ -516,7 +585,9 @@ def test_the_page_shows_what_was_printed_and_what_was_measured(folder, html):
         low, high = map(float, shown[11][1].split("–"))
         assert low < row.mean < high
     assert 'data-ahead="free"' in html
-    assert "do not overlap." in text
+    assert re.search(r"0\.\d{4} less \(95.% interval of the difference 0\.\d{4}–0\.\d{4}\)\.", text)
+    assert "OCGAN as in the paper (preset paper) is behind the best method" in text
+    assert PRESETS_TEXT in text
 
 
 def test_the_page_says_where_numbers_come_from(html):
@@ -547,7 +618,7 @@ def test_the_best_ocgan_is_told_from_other_ones_and_from_its_parts(tmp_path):
     apart = {"OCGAN (default)": "o", "OCGAN (paper)": "^"}
     assert marks() == apart | {"parts of OCGAN": "+", "without training": "_"}
     write_method(tmp_path, "default-width8", shift=1.5)
-    assert {"OCGAN (default)": "o", "other OCGANs": "^"}.items() <= marks().items()
+    assert {"OCGAN (default)": "o", "other presets": "^"}.items() <= marks().items()
 
 
 def test_the_same_files_give_the_same_bytes(folder, html, tmp_path):

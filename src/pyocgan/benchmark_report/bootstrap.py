@@ -33,10 +33,6 @@ class Interval:
         low, high = np.quantile(resampled, [0.025, 0.975])
         return cls(float(low), float(high))
 
-    def overlaps(self, other: Interval) -> bool:
-        """Say whether some value lies in both."""
-        return self.low <= other.high and other.low <= self.high
-
 
 def auroc(normal: Floats, novel: Floats) -> float:
     """Return the AUROC of (n,) and (m,) scores, larger = more novel; ties count half."""

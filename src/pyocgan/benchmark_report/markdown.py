@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .layout import Cell, Line, grid
 from .paper_numbers import FULL, SOURCE, STAGES
-from .tables import Row, Table, best, read_summaries
-from .verdict import caveats, data_seen, headline, notes, origins, sentences, verdict
+from .tables import Row, Table, read_summaries
+from .verdict import PRESETS_TEXT, caveats, data_seen, headline, notes, origins, sentences, verdict
 
 INTRODUCTION = f"""\
 # Results
@@ -17,9 +18,12 @@ Made by `ocgan report --docs` from the summaries in `results/`; a test keeps it 
 
 Every number is the AUROC of one class against all others, ± the standard deviation over seeds;
 "mean" is the mean over classes of the means over seeds. Bold is the best measured here. Methods
-without training see the same images as OCGAN and have one setting for all data sets. Printed
-numbers were not run here; they stand in
-{SOURCE}."""
+without training see the same images as OCGAN and have one setting for all data sets. Two are level
+where the difference of their means is within the spread over seeds; its interval over test images
+is on the page that `ocgan report` makes of result files. Printed numbers were not run here; they
+stand in {SOURCE}.
+
+{textwrap.fill(PRESETS_TEXT, 100)}"""
 
 
 def results_page(results: Path) -> str:
@@ -43,12 +47,19 @@ def results_page(results: Path) -> str:
 
 
 def _overview(tables: Sequence[Table]) -> str:
-    header = ["mean AUROC", "printed", "best OCGAN here", "best without training"]
+    header = [
+        "mean AUROC",
+        "printed for OCGAN",
+        "as in the paper, here",
+        "best preset here",
+        "best without training",
+    ]
     lines = []
     for table in tables:
+        found = verdict(table)
         printed = table.printed.mean if table.printed else "–"
-        pair = best(table.ours), best(table.of_kind("baseline"))
-        texts = [f"{row.mean:.4f}, {row.title}" if row else "–" for row in pair]
+        rows = (found.papers, found.ours, found.free)
+        texts = [f"{row.mean:.4f}, {row.title}" if row else "–" for row in rows]
         lines.append(["; ".join([table.title, *caveats(table)]), printed, *texts])
     return _table(header, lines, left=len(header))
 

@@ -27,6 +27,7 @@ from .layout import Grid, grid
 from .paper_numbers import FULL, OCGAN, SOURCE, STAGES
 from .tables import MOST_COLUMNS, Paths, Row, Table, Task, best, read_cells
 from .verdict import (
+    PRESETS_TEXT,
     Origin,
     Verdict,
     caveats,
@@ -146,6 +147,7 @@ def write_benchmark_page(
         "benchmark.html.j2",
         sections=sections,
         overview=[_overview(section) for section in sections],
+        presets=PRESETS_TEXT,
         kinds=KINDS,
         source=SOURCE,
         absent=_absent(tables),
@@ -165,19 +167,19 @@ def _absent(tables: Sequence[Table]) -> list[str]:
 
 def _shown_row(table: Table, method: str | None) -> Row:
     named = [row for row in table.rows if row.name == method]
-    return best(named) or best(table.ours) or best(table.rows) or table.rows[0]
+    return best(named) or best(table.presets) or best(table.rows) or table.rows[0]
 
 
 def _section(table: Table, files: Files, images: Gallery | None) -> Section:
     measured = _measure(table, {row.name: files[table.task, row.name] for row in table.rows})
-    found = verdict(table, measured.intervals)
+    found = verdict(table, measured.means)
     drawings = _drawings(table, measured)
     return Section(
         table=table,
         grid=grid(table, measured.intervals),
         verdict=found,
         headline=headline(found),
-        sentences=sentences(table, found, measured.intervals),
+        sentences=sentences(table, found),
         notes=notes(table),
         caveats=caveats(table),
         origins=origins(table),
@@ -190,9 +192,9 @@ def _section(table: Table, files: Files, images: Gallery | None) -> Section:
     )
 
 
-def _overview(section: Section) -> tuple[Section, str, Row | None, Row | None]:
-    printed = section.table.printed
-    return section, printed.mean if printed else "", section.verdict.ours, section.verdict.free
+def _overview(section: Section) -> tuple[Section, str, Sequence[Row | None]]:
+    printed, found = section.table.printed, section.verdict
+    return section, printed.mean if printed else "", (found.papers, found.ours, found.free)
 
 
 # --- scores of single images ----------------------------------------------------------------------
@@ -269,16 +271,16 @@ def _draw_strip(table: Table, style: Style, width: int) -> bytes:
 
 
 def _marks(table: Table, row: Row, seed: int) -> Series:
-    """Return a row's marks; of whole OCGANs the best is a dot, others are triangles."""
+    """Return a row's marks; of OCGAN's presets the best is a dot, others are triangles."""
     values = [row.cells[name, seed]["auroc"] for name in table.classes]
     values.append(float(np.mean(values)))
     if row.kind != "ocgan":
         return Series(LEGEND[row.kind], values, COLORS[row.kind], MARKERS[row.kind])
-    if not row.is_whole:
+    if row.is_part:
         return Series("parts of OCGAN", values, "accent", "+")
-    if row is best(table.ours):
+    if row is best(table.presets):
         return Series(row.title, values, "accent", "o")
-    title = row.title if len(table.ours) == 2 else "other OCGANs"
+    title = row.title if len(table.presets) == 2 else "other presets"
     return Series(title, values, "accent", "^")
 
 
@@ -303,7 +305,7 @@ def _draw_boxes(table: Table, style: Style, width: int) -> bytes:
 
 def _draw_roc(table: Table, measured: Measured, style: Style, width: int) -> bytes:
     """Draw all curves thin, and the best of each kind thick and by name."""
-    kinds = (table.ours, table.of_kind("pyod"), table.of_kind("baseline"))
+    kinds = (table.presets, table.of_kind("pyod"), table.of_kind("baseline"))
     named = {row.name for rows in kinds if (row := best(rows))}
     curves = [
         Curve(

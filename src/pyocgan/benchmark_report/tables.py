@@ -72,10 +72,21 @@ class Row:
         return self.command, self.commit, self.machine, self.created
 
     @property
-    def is_whole(self) -> bool:
-        """Whether this is all of OCGAN or of a preset, not a stage of the ablation."""
+    def is_part(self) -> bool:
+        """Whether this is a stage of the ablation: neither the whole method nor a preset's own."""
         own = PRESETS.get(self.preset or "", {}).get("stage", FULL)
-        return self.config.get("stage") in (FULL, own)
+        return self.kind == "ocgan" and self.config.get("stage") not in (FULL, own)
+
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether this is the paper's whole method with the paper's score, and nothing beside."""
+        is_whole = self.preset == "paper" and self.config.get("stage") == FULL
+        return is_whole and list(self.config.get("scores", ["error"])) == ["error"]
+
+    @property
+    def settings(self) -> str:
+        """Of OCGAN, its preset and what differs from it: ``"paper, epochs 15"``."""
+        return self.title.removeprefix("OCGAN (").removesuffix(")")
 
     def values(self, name: str, figure: str = "auroc") -> list[float]:
         """Return a figure of one class for every seed."""
@@ -134,9 +145,9 @@ class Table:
         return tuple(row for row in self.rows if row.kind == kind)
 
     @property
-    def ours(self) -> tuple[Row, ...]:
-        """The rows of OCGAN itself: the stages of its ablation are parts of it."""
-        return tuple(row for row in self.of_kind("ocgan") if row.is_whole)
+    def presets(self) -> tuple[Row, ...]:
+        """The rows of OCGAN but for the stages of its ablation, which are parts of it."""
+        return tuple(row for row in self.of_kind("ocgan") if not row.is_part)
 
     def ablations(self) -> list[dict[str, Row]]:
         """Return the rows by stage wherever all four stages differ in nothing else."""

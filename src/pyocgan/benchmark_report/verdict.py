@@ -2,137 +2,220 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from .layout import Intervals, interval_text
+import numpy as np
+from numpy.typing import NDArray
+
+from .bootstrap import Interval
+from .layout import interval_text
 from .tables import Row, Table, best, dataset_title
 
+# By method, the mean AUROCs of R resamples, (R,): the r-th from the same draws for all methods.
+Resampled = Mapping[str, NDArray[np.float64]]
 
-@dataclass(frozen=True)
-class Verdict:
-    """The best OCGAN beside the best method without training; either may be missing.
+PRESETS_TEXT = (
+    "OCGAN as in the paper is the preset paper: both discriminators, the classifier with its "
+    "mining, and the error of reconstruction as the score. The preset default stops at the stage "
+    "+latent, without visual discriminator, classifier and mining, and adds up other scores, some "
+    "of which need no training."
+)
 
-    ``lead`` is the difference of the means as printed, never negative; ``overlap`` is whether
-    the intervals of the two overlap, None where they are not known.
+INVISIBLE = 0.5e-4  # a lead that four decimals do not show
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two rows, the one of the higher mean AUROC first.
+
+    ``interval`` is that of the difference of their means, None where scores are not at hand.
     """
 
-    ahead: Literal["ocgan", "free", "level", "alone", "none"]
-    ours: Row | None
-    free: Row | None
-    lead: float = 0.0
-    overlap: bool | None = None
+    first: Row
+    second: Row
+    interval: Interval | None = None
+
+    @classmethod
+    def of(cls, one: Row, other: Row, resampled: Resampled | None) -> Comparison:
+        """Compare two rows; of equals, `one` comes first."""
+        first, second = (one, other) if one.mean >= other.mean else (other, one)
+        if resampled is None:
+            return cls(first, second)
+        return cls(first, second, Interval.of(resampled[first.name] - resampled[second.name]))
+
+    @property
+    def lead(self) -> float:
+        """The difference of the means, not rounded."""
+        return self.first.mean - self.second.mean
 
     @property
     def spread(self) -> float:
         """The larger deviation of the two means over seeds, 0 where both have one seed."""
-        return max((row.std or 0.0 for row in (self.ours, self.free) if row), default=0.0)
+        return max(row.std or 0.0 for row in (self.first, self.second))
 
     @property
-    def is_within_seeds(self) -> bool:
-        """Whether other seeds might turn the order."""
-        return 0 < self.lead <= self.spread
+    def doubts(self) -> tuple[str, ...]:
+        """Say of the lead why the two are level; nothing where the first is ahead."""
+        found = []
+        if 0 < self.lead <= self.spread:
+            found.append(f"is within the spread over seeds, {self.spread:.4f}")
+        if self.interval is not None and self.interval.low <= 0:
+            between = f"{self.interval.low:.4f} to {self.interval.high:.4f}".replace("-", "−")
+            found.append(f"has a 95\u202f% interval that holds 0, {between}")
+        if not found and self.lead < INVISIBLE:
+            found.append("is too small to show")
+        return tuple(found)
+
+    @property
+    def is_level(self) -> bool:
+        """Whether other seeds or other test images might turn the order."""
+        return bool(self.doubts)
+
+    @property
+    def lead_text(self) -> str:
+        """The lead with four decimals."""
+        return "less than 0.0001" if self.lead < INVISIBLE else f"{self.lead:.4f}"
+
+    @property
+    def certainty(self) -> str:
+        """Say how sure the difference is, to stand behind a number."""
+        if self.is_level:
+            return f": the difference, {self.lead_text}, {' and '.join(self.doubts)}"
+        if self.interval is None:
+            return ""
+        return f" (95\u202f% interval of the difference {interval_text(self.interval)})"
 
 
-def verdict(table: Table, intervals: Intervals | None = None) -> Verdict:
-    """Compare the means to the fourth decimal, as they are printed."""
-    ours, free = best(table.ours), best(table.of_kind("baseline"))
-    if ours is None or free is None:
-        return Verdict("none" if ours is None else "alone", ours, free)
-    lead = round(round(ours.mean, 4) - round(free.mean, 4), 4)
-    overlap = None
-    if intervals is not None:
-        overlap = intervals[ours.name].overlaps(intervals[free.name])
-    ahead: Literal["ocgan", "free", "level"] = (
-        "ocgan" if lead > 0 else "free" if lead < 0 else "level"
-    )
-    return Verdict(ahead, ours, free, abs(lead), overlap)
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The best preset of OCGAN, and OCGAN as in the paper, beside the best without training.
+
+    Rows that were not measured are None; a comparison is None where either row is.
+    """
+
+    ours: Row | None
+    papers: Row | None
+    free: Row | None
+    comparison: Comparison | None
+    papers_comparison: Comparison | None
+
+    @property
+    def ahead(self) -> Literal["ocgan", "free", "level", "alone", "none"]:
+        """Which of the two kinds is ahead; alone: there is no other; none: there is no OCGAN."""
+        if self.comparison is None:
+            return "none" if self.ours is None else "alone"
+        if self.comparison.is_level:
+            return "level"
+        return "ocgan" if self.comparison.first is self.ours else "free"
+
+
+def verdict(table: Table, resampled: Resampled | None = None) -> Verdict:
+    """Compare the presets of OCGAN with the methods without training."""
+    ours, free = best(table.presets), best(table.of_kind("baseline"))
+    papers = best(row for row in table.presets if row.is_the_papers)
+
+    def compare(row: Row | None) -> Comparison | None:
+        return Comparison.of(row, free, resampled) if row and free else None
+
+    return Verdict(ours, papers, free, compare(ours), compare(papers))
 
 
 def headline(found: Verdict) -> str:
-    """Say in a few words who is ahead."""
-    spread = ", within the spread over seeds" if found.is_within_seeds else ""
-    unsure = ", within the uncertainty" if found.overlap else spread
-    return {
-        "ocgan": f"OCGAN is ahead of every method without training{unsure}.",
-        "free": f"A method without training is ahead of OCGAN{unsure}.",
-        "level": "OCGAN and the best method without training are level.",
-        "alone": "No method without training was measured here.",
-        "none": "OCGAN was not trained here.",
+    """Say in a sentence who is ahead: the best preset, and where OCGAN as in the paper stands."""
+    if found.ours is None:
+        return "OCGAN was not trained here."
+    if found.comparison is None:
+        return "No method without training was measured here."
+    stands, them = {
+        "ocgan": ("ahead of every method without training", "the best of them"),
+        "level": ("level with the best method without training", "it"),
+        "free": ("behind the best method without training", "it"),
     }[found.ahead]
+    text = f"{_named(found.ours)} is {stands}"
+    if found.papers and found.papers_comparison and found.papers is not found.ours:
+        text += (
+            f"; {_named(found.papers)} is {_place(found.papers, found.papers_comparison)} {them}"
+        )
+    return f"{text}."
 
 
-def sentences(table: Table, found: Verdict, intervals: Intervals | None = None) -> str:
-    """Say it in numbers: means, lead, intervals, and the printed mean beside the best measured."""
-    return " ".join(
-        [
-            *_comparison(table, found),
-            *_certainty(found, intervals),
-            *_parts(table, found),
-            *_beside_printed(table),
-        ]
+def _named(row: Row) -> str:
+    if row.is_the_papers:
+        return f"OCGAN as in the paper (preset {row.settings})"
+    return f"The preset {row.settings}"
+
+
+def _place(row: Row, pair: Comparison) -> str:
+    if pair.is_level:
+        return "level with"
+    return f"{pair.lead_text} {'above' if row is pair.first else 'below'}"
+
+
+def sentences(table: Table, found: Verdict) -> str:
+    """Say it in numbers: means, leads and how sure they are, and the printed mean beside them."""
+    parts = (_best, _papers, _choices, _parts, _beside_printed)
+    return " ".join(text for part in parts for text in part(table, found))
+
+
+def _best(table: Table, found: Verdict) -> Iterator[str]:
+    """Compare the best preset with the best method without training."""
+    pair, top = found.comparison, best(table.rows)
+    if pair is not None:
+        less = "" if pair.is_level else f", {pair.lead_text} less"
+        yield (
+            f"{pair.first.title} reaches {pair.first.mean:.4f} in the mean, {pair.second.title} "
+            f"{pair.second.mean:.4f}{less}{pair.certainty}."
+        )
+    elif top is not None:
+        yield f"The best measured is {top.title}, {top.mean:.4f} in the mean."
+
+
+def _papers(table: Table, found: Verdict) -> Iterator[str]:
+    """Give the numbers of OCGAN as in the paper, if that is not the best preset."""
+    row, pair = found.papers, found.papers_comparison
+    if row is not None and pair is not None and row is not found.ours:
+        yield f"{row.title} reaches {row.mean:.4f}{pair.certainty}."
+
+
+def _choices(table: Table, found: Verdict) -> Iterator[str]:
+    """Say so where the best of several was chosen by the images that it is compared on."""
+    kinds = (
+        (found.ours, len(table.presets), "presets"),
+        (found.free, len(table.of_kind("baseline")), "methods without training"),
     )
+    for row, count, kind in kinds:
+        if row is not None and count > 1:
+            yield f"{row.title} is the best of {count} {kind}, picked by these test images."
 
 
-def _comparison(table: Table, found: Verdict) -> list[str]:
-    ours, free, top = found.ours, found.free, best(table.rows)
-    if ours is None or free is None:
-        return [f"The best measured is {top.title}, {top.mean:.4f} in the mean."] if top else []
-    first, second = (free, ours) if found.ahead == "free" else (ours, free)
-    text = (
-        f"{first.title} and {second.title} reach {first.mean:.4f} in the mean."
-        if found.ahead == "level"
-        else f"{first.title} reaches {first.mean:.4f} in the mean, {second.title} "
-        f"{second.mean:.4f}, {found.lead:.4f} less."
-    )
-    said = [text]
-    if found.is_within_seeds:
-        said.append(f"From seed to seed the means deviate by up to {found.spread:.4f}.")
-    rivals = (
-        (ours, len(table.ours), "whole OCGANs"),
-        (free, len(table.of_kind("baseline")), "methods without training"),
-    )
-    return said + [
-        f"{row.title} stands for {number} {kind}, as the highest of them on these test images."
-        for row, number, kind in rivals
-        if number > 1
-    ]
+def _parts(table: Table, found: Verdict) -> Iterator[str]:
+    """Say so if a stage of the ablation does better than all of its preset."""
+    for whole in dict.fromkeys(filter(None, (found.papers, found.ours))):
+        stages = (row for row in table.rows if row.is_part and row.preset == whole.preset)
+        part = best(stages)
+        if part is not None and part.mean - whole.mean >= INVISIBLE:
+            yield (
+                f"A part alone does better than all of {whole.title}: {part.title}, "
+                f"{part.mean:.4f}."
+            )
 
 
-def _certainty(found: Verdict, intervals: Intervals | None) -> list[str]:
-    if found.overlap is None or intervals is None or found.ours is None or found.free is None:
-        return []
-    first, second = (found.free, found.ours) if found.ahead == "free" else (found.ours, found.free)
-    texts = [interval_text(intervals[row.name]) for row in (first, second)]
-    verb = "overlap" if found.overlap else "do not overlap"
-    meaning = " other test images might turn the order." if found.overlap else ""
-    return [
-        f"Their 95\u202f% intervals, {texts[0]} and {texts[1]}, {verb}{':' if meaning else '.'}"
-        f"{meaning}"
-    ]
-
-
-def _parts(table: Table, found: Verdict) -> list[str]:
-    """Say so if a stage of the ablation does better than OCGAN itself."""
-    part = best(row for row in table.of_kind("ocgan") if not row.is_whole)
-    if found.ours is None or part is None or round(part.mean, 4) <= round(found.ours.mean, 4):
-        return []
-    return [f"A part of OCGAN alone does better than all of it: {part.title}, {part.mean:.4f}."]
-
-
-def _beside_printed(table: Table) -> list[str]:
-    """Compare the best of each kind with the printed mean, to the digits that are printed."""
-    if table.printed is None:
-        return []
+def _beside_printed(table: Table, found: Verdict) -> Iterator[str]:
+    """Set the best of each kind beside the printed mean, to the digits that are printed."""
+    rows = dict.fromkeys(filter(None, (found.papers, found.ours, found.free)))
+    if table.printed is None or not rows:
+        return
     number = table.printed.mean
     digits = len(number.partition(".")[2])
     parts = []
-    for row in filter(None, (best(table.ours), best(table.of_kind("baseline")))):
-        gap = round(round(row.mean, digits) - float(number), digits)
+    for row in rows:
+        gap = round(row.mean - float(number), digits)
         side = f"{abs(gap):.{digits}f} {'above' if gap > 0 else 'below'}" if gap else "equal to"
         parts.append(f"{row.title} is {side} it")
-    return [f"The paper prints {number} for OCGAN: {', '.join(parts)}."] if parts else []
+    yield f"The paper prints {number} for OCGAN: {', '.join(parts)}."
 
 
 def notes(table: Table) -> list[str]:
