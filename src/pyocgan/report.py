@@ -374,12 +374,12 @@ def _rows(demo: Demo) -> list[Row]:
 
 
 def _verdict(ocgan: Method, free: Sequence[Method]) -> Verdict | None:
-    """Compare OCGAN with the best method without training, as printed; None if neither is known."""
+    """Compare OCGAN with the best method without training; None where a mean is not known."""
     known = [(one.mean, one) for one in free if one.mean is not None]
     if ocgan.mean is None or not known:
         return None
     best, method = max(known, key=lambda pair: pair[0])
-    lead = round(ocgan.mean, 3) - round(best, 3)
+    lead = round(ocgan.mean - best, 3)  # a lead that three decimals do not show is none
     return Verdict("ocgan" if lead > 0 else "free" if lead < 0 else "level", method)
 
 
