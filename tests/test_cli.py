@@ -360,6 +360,9 @@ def test_a_model_is_not_written_where_its_images_are_looked_for(command, tmp_pat
         code, _, errors = command(*TRAIN, "--out", out)
         assert code == 2
         assert errors[-1].endswith("is where the images are looked for: choose another folder")
+    code, _, errors = command("benchmark", "--dataset", "digits", "--protocol=1", "--out=digits")
+    assert code == 2
+    assert "is where the images are looked for" in errors[-1]
     assert not any(tmp_path.iterdir())
 
 

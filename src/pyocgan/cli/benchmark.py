@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import OcganError, TrainingInterruptedError, UsageError
-from ..tasks import Protocol
+from ..tasks import Protocol, check_apart
 from . import terminal
 from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
 
@@ -124,6 +124,8 @@ def benchmark(
     check_executor(executor)
     methods = _methods(keys, partial(_ocgan, preset, chosen, device, precision))
     sources = list(dict.fromkeys(dataset))
+    for name in sources:
+        check_apart(out, name)
     for name, count in Counter(map(pool_name, sources)).items():
         if count > 1:
             raise UsageError(f"{count} data sets are called {name!r}: give each its own --out")
