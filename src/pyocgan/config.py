@@ -234,9 +234,13 @@ COLOUR: dict[str, Any] = {"latent_size": 512}
 COLOUR_PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "scores": ("gradients", "windows", "turns", "views"),
-        "score_weights": (0.3, 1.0, 1.0, 1.0),
+        "score_weights": (0.15, 0.5, 1.0, 1.0),
         "symmetry": "mirror",
         "turn_width": 24,
+        "turn_hidden": 128,
+        "turn_muon_rate": 0.06,
+        "turn_crop": 0.7,
+        "turn_sides": 2,
         "epochs": 15,
         "contrast_floor": 1.0,
         "gradient_smoothing": 0.35,
