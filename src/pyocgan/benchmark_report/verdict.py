@@ -83,7 +83,7 @@ class Comparison:
     def certainty(self) -> str:
         """Say how sure the difference is, to stand behind a number."""
         if self.is_level:
-            return f": the difference, {self.lead_text}, {' and '.join(self.doubts)}"
+            return f": the difference, {self.lead_text}, {', and '.join(self.doubts)}"
         if self.interval is None:
             return ""
         return f" (95\u202f% interval of the difference {interval_text(self.interval)})"
