@@ -119,7 +119,7 @@ def test_small_defects_are_drawn_and_found(tmp_path):
     assert len(found) == 3 * (1 + 5 + 4), "the sum, its scores, and the training-free methods"
     assert found["fabric", "patches"] > 0.95
     with Image.open(picture) as drawn:
-        assert drawn.size == (12 * 196 - 4, 2 * 196 - 4)
+        assert drawn.size == (12 * 228 - 4, 2 * 228 - 4)
 
 
 def test_images_that_nothing_was_chosen_on(tmp_path):

@@ -381,8 +381,11 @@ def test_a_model_that_another_process_has_just_finished_stays(command, tmp_path,
 
 
 def test_an_interruption_while_images_are_read_ends_that_at_once(command, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+
     def interrupt(*_, **__):
-        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before, "kept for after the reading"
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(detector_module, "read", interrupt)
     code, _, errors = command(*TRAIN, "--out", tmp_path / "m", "--quiet")
