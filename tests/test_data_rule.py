@@ -17,6 +17,8 @@ def test_description_names_every_choice():
     )
     assert colour.describe().startswith("taken at 32×48 pixels")
     assert colour.describe().endswith("3 channels (RGB)")
+    assert colour.describe(48).endswith("3 channels (RGB)")
+    assert ImageRule((200, 100), 3).describe(64).endswith("; the networks see 64×32")
 
 
 def test_dictionary_round_trip():

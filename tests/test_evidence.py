@@ -1,5 +1,7 @@
 """The scores beside the paper's: gradients, neighbours, turns, and their sum."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -713,6 +715,19 @@ def test_a_model_of_large_images_stays_what_it_is_on_disk(large, tmp_path):
     whole.save(tmp_path / "model")
     loaded = NoveltyDetector.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.novelty_scores(X), whole.novelty_scores(X))
+
+
+def test_a_model_of_before_network_side_stays_what_it_is(large, tmp_path):
+    X = large[2]
+    settings = {**TINY, "scores": ("error", "patches"), "epochs": 1, "network_side": 128}
+    whole = NoveltyDetector("default", settings=settings, fpr=0.2).fit(X)
+    whole.save(tmp_path / "model")
+    description = json.loads((tmp_path / "model" / "model.json").read_text(encoding="utf-8"))
+    del description["config"]["network_side"]
+    (tmp_path / "model" / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    loaded = NoveltyDetector.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.novelty_scores(X), whole.novelty_scores(X))
+    assert loaded.reconstruct(X[:1]).shape == (1, 80, 96, 1)
 
 
 @pytest.mark.parametrize("score", ["patches", "windows", "completion", "gradients", "error"])

@@ -406,7 +406,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _restore(self, content: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
         self.parameters_ = content["parameters"]
-        self.config_ = Config(**check_settings(content["config"]))
+        self.config_ = Config(**check_settings(model_folder.completed(content["config"])))
         self.rule_ = ImageRule.from_dict(content["image_rule"])
         self.split_ = Split(**content["split"])
         self.best_epoch_, self.seconds_ = content["best_epoch"], content["seconds"]

@@ -77,6 +77,7 @@ def describe(
     data_root
         Where named data sets lie.
     """
+    from ..config import Config
     from ..data import open_source
     from ..data.inferring import read_headers, rule_of
 
@@ -85,7 +86,8 @@ def describe(
     if not headers:
         raise InputError(f"no image can be read of {images.description}: {unreadable[0]}")
     rule, notes = rule_of(headers, len(images))
-    print(images.description, f"images would be {rule.describe()}", *notes, sep="\n")
+    taken = rule.describe(Config().network_side)
+    print(images.description, f"images would be {taken}", *notes, sep="\n")
     if images.labels is not None:
         counts = Counter(images.labels.tolist())
         terminal.table("", ["class", "images"], [[c, f"{counts[c]:,}"] for c in images.classes])

@@ -68,13 +68,15 @@ def _brief_model(folder: Path, content: dict[str, Any]) -> dict[str, str]:
 
 def _lines_of_model(content: dict[str, Any]) -> dict[str, str]:
     from ..data import ImageRule
+    from ..model_folder import completed
 
-    config, split, task = content["config"], content["split"], content["about"].get("task") or {}
+    rule, config = ImageRule.from_dict(content["image_rule"]), completed(content["config"])
+    split, task = content["split"], content["about"].get("task") or {}
     return {
         "model of": _task(task),
         "written by": f"pyocgan {content['pyocgan']}, format {content['format_version']}",
         "preset": f"{content['parameters']['preset']}, stage {config['stage']}",
-        "images": ImageRule.from_dict(content["image_rule"]).describe(),
+        "images": rule.describe(config["network_side"]),
         "trained on": f"{split['train']} images, {split['validation']} for the checkpoint, "
         f"{split['calibration']} to calibrate, {len(content['skipped'])} unreadable",
         "networks of": f"epoch {content['best_epoch']} of {config['epochs']}, "

@@ -69,12 +69,14 @@ class ImageRule:
         height, width = (max(SMALLEST_SIDE, round(scale * n)) for n in self.image_size)
         return ImageRule((height, width), self.channels)
 
-    def describe(self) -> str:
-        """Say the rule in one line."""
+    def describe(self, network_side: int = LARGEST_SIDE) -> str:
+        """Say the rule in one line, and what networks see that look at `network_side` at most."""
         size = size_text(self.image_size)
         channels = "1 channel (ITU-R 601 luma)" if self.channels == 1 else "3 channels (RGB)"
         resizing = "other sizes resized: Pillow bilinear, antialiased"
-        return f"taken at {size} pixels ({resizing}), {channels}"
+        seen = self.within(network_side).image_size
+        less = "" if seen == self.image_size else f"; the networks see {size_text(seen)}"
+        return f"taken at {size} pixels ({resizing}), {channels}{less}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give the rule as plain JSON values."""
