@@ -52,5 +52,5 @@ def l_classifier(C_x: Tensor, C_s: Tensor) -> Tensor:
 
 
 def l_mining(C_s: Tensor) -> Tensor:
-    """−Σ log(1 − C(De(s))): a sum, so that each s moves by its own gradient, whatever B is."""
+    """−Σ log(1 − C(De(s))): a sum, so that the gradient of s does not fade as B grows."""
     return bce(C_s, 0).sum()
