@@ -332,7 +332,10 @@ def test_novel_images_are_drawn_with_where_they_are_so(command, tmp_path):
     assert np.median(coloured) < 20 < coloured.max() / 3
 
 
-@pytest.mark.parametrize("many", ["folder", "x.zip", "list.txt", "mnist"])
+@pytest.mark.parametrize(
+    "many",
+    ["folder", "x.zip", "list.txt", "list.tsv", "c.tar.gz", "t10k-images-idx3-ubyte", "mnist"],
+)
 def test_what_holds_many_images_stands_alone(command, model, pictures, many):
     many = str(pictures / "1") if many == "folder" else many
     code, out, errors = command("predict", model, pictures / "8" / "00.png", many)

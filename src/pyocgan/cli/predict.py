@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "score", "p_value", "verdict")
 NOVELTY_FOUND = 4
-MANY = (".zip", ".txt", ".csv", ".npy", ".npz")  # suffixes of files that hold or list images
 STDIN = "/dev/stdin"  # what the command makes of "-"
 
 
@@ -86,8 +85,9 @@ def predict(
         for batch, scores in detector.score_batches(source):
             scored = zip(scores, calibration.p_values(scores), strict=True)
             reasons = dict(batch.skipped)
-            if heatmaps is not None and (scores > threshold).any():
-                glowing = iter(detector.heatmap(batch.pixels[scores > threshold]))
+            is_novel = scores > threshold
+            if heatmaps is not None and is_novel.any():
+                glowing = iter(detector.heatmap(batch.pixels[is_novel]))
             for row, name in islice(names, len(batch) + len(batch.skipped)):  # in order
                 if name in reasons:
                     verdict = "unreadable"
@@ -107,6 +107,7 @@ def predict(
 
 def _open(images: list[str], data_root: Path | None) -> Source:
     from ..data import open_source
+    from ..data.opening import holds_many
     from ..data.stores import Files
 
     if STDIN in images and len(images) > 1:
@@ -119,7 +120,7 @@ def _open(images: list[str], data_root: Path | None) -> Source:
     if not images:
         raise UsageError("name the images to score")
     if len(images) > 1:
-        many = next((path for path in images if _holds_many(path)), None)
+        many = next((path for path in images if holds_many(path)), None)
         if many is not None:
             raise UsageError(f"{many!r} stands for many images: name it alone, or name images")
         return open_source(images)
@@ -138,14 +139,6 @@ def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32]) -> No
 
     image = as_mode(source.image(row, at_least=SHOWN), "RGB")
     write_bytes(path, png_bytes(heat_picture(image, heat)))
-
-
-def _holds_many(path: str) -> bool:
-    """Say whether a word is a folder, an archive, a list, an array, or a data set's name."""
-    from ..data import NAMED
-
-    name = Path(path)
-    return name.is_dir() or name.suffix.lower() in MANY or (path in NAMED and not name.exists())
 
 
 @contextmanager

@@ -33,6 +33,7 @@ _BY_SUFFIX: dict[str, Callable[[Path], Source]] = {
     ".tsv": open_list_file,
     **dict.fromkeys(SUFFIXES, open_image),
 }
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def open_source(
@@ -99,6 +100,16 @@ def open_parts(source: PathText, *, data_root: PathText | None = None) -> tuple[
     return train, test
 
 
+def holds_many(given: str) -> bool:
+    """Say whether a path or name stands for many images: it is no image, as `open_source` goes."""
+    path = Path(given)
+    name = path.name.lower()
+    is_file_of_many = path.suffix.lower() in _listed() or is_idx_name(path.name)
+    is_archive = name.endswith((".zip", *_TAR_SUFFIXES))
+    is_name = not path.exists() and find_named(given) is not None
+    return path.is_dir() or is_file_of_many or is_archive or is_name
+
+
 def _open_path_or_name(given: PathText, split: str, data_root: PathText | None) -> Source:
     try:
         return _open_found(given, split, data_root)
@@ -141,7 +152,7 @@ def _open_file(path: Path, split: str) -> Source:
         return open_idx(path)
     if suffix == ".zip":
         return open_zip(path, split)
-    if path.name.lower().endswith((".tar", ".tar.gz", ".tgz")):
+    if path.name.lower().endswith(_TAR_SUFFIXES):
         return open_cifar(path, split)
     raise InputError(
         f"{path} is of an unknown kind: images, zip files, lists ({', '.join(_listed())}), "
