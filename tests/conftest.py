@@ -104,3 +104,11 @@ def _no_settings_from_outside(monkeypatch):
     for name in os.environ:
         if name.startswith("OCGAN_") and name != "OCGAN_DATA_ROOT":
             monkeypatch.delenv(name)
+
+
+def weave(n, rng):
+    """Fabric at a random place: uint8 (n, 64, 64)."""
+    at = rng.uniform(0, 6, (2, n, 1, 1))
+    rows, columns = np.mgrid[:64, :64]
+    fabric = np.sin(0.9 * rows + at[0]) * np.sin(0.9 * columns + at[1])
+    return np.uint8(127 + 60 * fabric + rng.normal(0, 4, (n, 64, 64)))

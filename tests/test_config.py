@@ -157,6 +157,8 @@ def test_values_of_another_type_are_refused(name, given):
         ("image_size", 257),
         ("image_size", (8, 300)),
         ("network_side", 7),
+        ("flaw_width", 0),
+        ("flaw_steps", 0),
         ("network_side", 129),
         ("mining_steps", -1),
     ],

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from conftest import weave
 from pyocgan import (
     NoveltyDetector,
     baselines,
@@ -28,12 +29,13 @@ from pyocgan.images import to_range
 
 ALL = (
     *("error", "gradients", "codes", "neighbours", "windows", "completion", "patches"),
-    *("turns", "views"),
+    *("flaws", "turns", "views"),
 )
-WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 1.5, 0.5, 1.0, 0.7)
+WEIGHTS = (0.3, 0.5, 1.0, 1.0, 2.0, 1.5, 0.5, 0.6, 1.0, 0.7)
 PAPER, DEFAULT = resolve("paper", {}), resolve("default", {})
 TINY = {
     **{"autoencoder_width": 4, "visual_width": 4, "classifier_width": 4, "turn_width": 4},
+    **{"flaw_width": 4, "flaw_steps": 4},
     "contrast_floor": 0.0,
     **{"epochs": 2, "batch_size": 16, "least_iterations": 1},
 }
@@ -454,6 +456,9 @@ def test_each_score_against_an_independent_computation(summed, eights):
     )
     oddest = (far / usual.mean(0)).max((1, 2))
     np.testing.assert_allclose(scores["patches"], oddest, rtol=1e-2, atol=1e-2)  # float16
+    with torch.no_grad():  # the images are no larger than one cell
+        flawed = torch.sigmoid(summed.evidence_.P(to_range(torch.from_numpy(X))).double())
+    np.testing.assert_allclose(scores["flaws"], -np.log(1 - flawed[:, 0, 0].numpy()), rtol=1e-4)
     T = summed.evidence_.T
     with torch.no_grad():
         turned = turns.turned(to_range(torch.from_numpy(X)))
@@ -549,7 +554,8 @@ def test_parts_that_do_not_go_together_are_unexpected():
 @pytest.mark.parametrize(
     ("scores", "drawn"),
     [
-        (ALL, novelty.patches_map),
+        (ALL, novelty.flaws_map),
+        (("windows", "patches", "turns"), novelty.patches_map),
         (("gradients", "windows", "completion", "turns", "views"), novelty.windows_map),
         (("gradients", "completion", "neighbours"), novelty.completion_map),
         (("error", "gradients", "neighbours"), novelty.neighbours_map),
@@ -603,14 +609,6 @@ def test_a_heat_map_is_hot_where_the_image_is_novel(score, factor, corner):
     assert heat[corner].mean() > 2 * usual[corner].mean()
 
 
-def weave(n, rng):
-    """Fabric at a random place: uint8 (n, 64, 64)."""
-    at = rng.uniform(0, 6, (2, n, 1, 1))
-    rows, columns = np.mgrid[:64, :64]
-    fabric = np.sin(0.9 * rows + at[0]) * np.sin(0.9 * columns + at[1])
-    return np.uint8(127 + 60 * fabric + rng.normal(0, 4, (n, 64, 64)))
-
-
 def test_a_small_defect_is_found_wherever_it_is():
     rng = np.random.default_rng(0)
     settings = {**TINY, "scores": ("patches",), "epochs": 1}
@@ -659,8 +657,9 @@ def test_large_images_are_searched_for_small_defects():
     for channels in (1, 3):
         small = resolve("default", {}, channels=channels, size=(28, 32))
         large = resolve("default", {}, channels=channels, size=(28, 33))
-        assert large.scores == (*small.scores, "patches")
-        assert large.score_weights == (*small.score_weights, 2.0)
+        assert large.scores == (*small.scores, "patches", "flaws")
+        assert large.score_weights == (*small.score_weights, 0.5, 2.0)
+        assert (small.score_scale, large.score_scale) == ("linear", "surplus")
     assert resolve("paper", {}, size=(64, 64)).scores == ("error",)
     assert resolve("default", {"scores": "error"}, size=(64, 64)).scores == ("error",)
 
@@ -699,13 +698,14 @@ def large():
     return *(NoveltyDetector("default", settings=settings, fpr=0.2).fit(seen) for seen in both), X
 
 
-def test_of_large_images_only_patches_see_more_than_the_networks(large):
+def test_of_large_images_only_patches_and_flaws_see_more_than_the_networks(large):
     whole, small, X = large
     assert small.rule_.image_size == (53, 64)
     expected = small.score_parts(averaged_down(X, 64))
     parts = whole.score_parts(X)
     for name in ALL:
-        assert np.array_equal(parts[name], expected[name]) == (name != "patches"), name
+        sees_more = name in ("patches", "flaws")
+        assert np.array_equal(parts[name], expected[name]) != sees_more, name
     np.testing.assert_array_equal(whole.reconstruct(X), small.reconstruct(averaged_down(X, 64)))
     assert whole.generate(2).shape == (2, 53, 64, 1)
 
@@ -832,6 +832,22 @@ def test_the_sum_is_standardised_on_held_out_normal_images(summed, eights):
     expected = sum(weight * one for weight, one in zip(weights, deviations.T, strict=True))
     order = summed._scores(prepared.validation)
     np.testing.assert_allclose(order, expected, rtol=1e-6, atol=1e-5)
+
+
+def test_deviations_above_the_usual_count_alone_where_so_wanted(eights):
+    settings = {**TINY, "scores": ("windows", "error"), "score_weights": (3, 0.5), "epochs": 1}
+    strange = np.concatenate([eights[:5], pixels(5, 8, 8)])
+    linear, curved = (
+        NoveltyDetector("default", settings=settings | {"score_scale": scale}, fpr=0.1)
+        .fit(eights)
+        .score_parts(strange)
+        for scale in ("linear", "surplus")
+    )
+    for name, weight in (("windows", 3), ("error", 0.5)):
+        expected = weight * np.log1p(np.log1p(np.exp(linear[name] / weight)))
+        np.testing.assert_allclose(curved[name], expected, rtol=1e-9)
+        assert (curved[name] > 0).all()
+        assert (linear[name] < -1).any()
 
 
 def test_parts_add_up_to_the_score(summed, detector, eights):

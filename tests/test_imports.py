@@ -18,9 +18,9 @@ LAYERS = """
     errors blank
     data files figures images calibration evaluation
     config report model_folder baselines
-    convolution gradients losses turns run_folder tasks
-    claims
-    networks turn_training
+    convolution gradients losses residual run_folder tasks
+    claims turns flaws
+    networks turn_training flaw_training
     frozen folding
     mining scoring projection
     algorithm novelty

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import TINY, tiny
-from pyocgan import algorithm, scoring, training
+from pyocgan import algorithm, flaw_training, scoring, training
 from pyocgan.config import STAGES, resolve
 from pyocgan.detector import fit_together
 from pyocgan.errors import OcganError
@@ -33,7 +33,7 @@ def double(monkeypatch):
     """Everything in float64, so that rounding cannot hide a mistake."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    for module in (training, scoring):
+    for module in (training, scoring, flaw_training):
         to_range = module.to_range
         monkeypatch.setattr(module, "to_range", lambda pixels, f=to_range: f(pixels).double())
     yield
@@ -94,17 +94,20 @@ def test_a_stack_equals_training_one_by_one(double, stage):
         assert_alike(one, other)
 
 
-def test_a_stack_with_the_gradient_loss_and_turns_equals_training_one_by_one(double):
+def test_a_stack_with_the_gradient_loss_turns_and_flaws_equals_training_one_by_one(double):
     config = replace(
-        CONFIG, gradient_weight=10.0, scores=("gradients", "turns"), turn_width=2, turn_images=4
+        CONFIG,
+        gradient_weight=10.0,
+        scores=("gradients", "turns", "flaws"),
+        **{"turn_width": 2, "turn_images": 4, "flaw_width": 2, "flaw_steps": 15},
     )
     together, separately = models(config), alone(models(config))
     finish(StackedTraining(together))
     for one, other in zip(together, separately, strict=True):
         assert_alike(one, other)
         assert one.evidence.T is not None
-        torch.testing.assert_close(one.evidence.T.state_dict(), other.evidence.T.state_dict())
-        assert {"gradients", "turns"} <= set(one.progress().history[0].losses)
+        torch.testing.assert_close(one.evidence.state_dict(), other.evidence.state_dict())
+        assert {"gradients", "turns", "flaws"} <= set(one.progress().history[0].losses)
 
 
 def test_the_comparison_can_fail(double):

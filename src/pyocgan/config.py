@@ -32,6 +32,7 @@ Score = Literal[
     "completion",
     "patches",
     "codes",
+    "flaws",
     "turns",
     "views",
 ]
@@ -70,8 +71,8 @@ class Config:
     )
     network_side: int = _field(
         64,
-        "Largest side (8 to 128) that the networks and all scores but patches see: larger images "
-        "are averaged down to it.",
+        "Largest side (8 to 128) that the networks and all scores but patches and flaws see: "
+        "larger images are averaged down to it.",
     )
     channels: Literal["auto", 1, 3] = _field("auto", "auto, 1 (grey) or 3 (colour).")
 
@@ -120,11 +121,17 @@ class Config:
         "gradients), codes (distance to normal codes), neighbours (distance to normal images in "
         "oriented gradients), windows (the same for each of four parts of an image), "
         "completion (how far the rest is from what each quarter of the rows leads one to expect), "
-        "patches (distance of its oddest small patches to normal ones), turns (a network's "
+        "patches (distance of its oddest small patches to normal ones), flaws (how sure a network "
+        "that learned from made-up flaws is that there is one), turns (a network's "
         "surprise at turned views), views (distance to normal images in what that network sees).",
     )
     score_weights: tuple[float, ...] = _field(
         (), "Weights of the scores in their sum, in the order of scores, as 0.3,1; or 1 each."
+    )
+    score_scale: Literal["linear", "surplus"] = _field(
+        "linear",
+        "How deviations from held-out images count in the sum: linear, or surplus, those above the "
+        "usual alone, many as their logarithm, so no score excuses or outshouts what another says.",
     )
     gradient_smoothing: float = _field(
         0.0, "σ of a blur before oriented gradients are taken, in cells of two pixels or more."
@@ -156,6 +163,13 @@ class Config:
     )
     turn_sides: Literal[1, 2] = _field(
         1, "What T's scores look at: 1, the image; 2, the mirrored one as well."
+    )
+
+    flaw_width: int = _field(
+        16, "Channels of the first convolution of P, which finds flaws; doubled twice."
+    )
+    flaw_steps: int = _field(
+        1000, "Steps of P on 64 pieces of images at least, shared out evenly to all iterations."
     )
 
     # Held-out normal images: never trained on. No anomaly is ever seen.
@@ -192,6 +206,11 @@ class Config:
     def uses_turns(self) -> bool:
         """Whether T is trained."""
         return not set(TURN_SCORES).isdisjoint(self.scores)
+
+    @property
+    def uses_flaws(self) -> bool:
+        """Whether P is trained."""
+        return "flaws" in self.scores
 
     @property
     def noise_std(self) -> float:
@@ -248,9 +267,10 @@ COLOUR_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # And for images with a side of more than LARGE pixels, on which a small defect would be averaged
-# away: a further score, with its weight.
+# away: further scores, with their weights.
 LARGE = 32
-LARGE_PRESETS: dict[str, tuple[Score, float]] = {"default": ("patches", 2.0)}
+LARGE_SCORES: dict[str, dict[Score, float]] = {"default": {"patches": 0.5, "flaws": 2.0}}
+LARGE_PRESETS: dict[str, dict[str, Any]] = {"default": {"score_scale": "surplus"}}
 
 
 def resolve(
@@ -283,9 +303,10 @@ def resolve(
     colour = COLOUR | COLOUR_PRESETS.get(preset, {}) if channels == 3 else {}
     chosen, laid_over = PRESETS[preset] | colour, check_settings(settings)
     if max(size) > LARGE and preset in LARGE_PRESETS:
-        score, weight = LARGE_PRESETS[preset]
-        chosen["scores"] = (*chosen["scores"], score)
-        chosen["score_weights"] = (*chosen["score_weights"], weight)
+        chosen |= LARGE_PRESETS[preset]
+        further = LARGE_SCORES[preset]
+        chosen["scores"] = (*chosen["scores"], *further)
+        chosen["score_weights"] = (*chosen["score_weights"], *further.values())
     if "scores" in laid_over:  # the preset's weights are those of its own scores
         chosen.pop("score_weights", None)
     return Config(**(chosen | laid_over))
@@ -440,8 +461,8 @@ def _spell(wanted: Any) -> str:
 
 def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
-    widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width")
-    positive = (*widths, "latent_size", "epochs", "least_iterations", "turn_passes")
+    widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width", "flaw_width")
+    positive = (*widths, "latent_size", "epochs", "least_iterations", "turn_passes", "flaw_steps")
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
     bounds |= {
         "batch_size": (2, float("inf")),  # batch normalisation needs two

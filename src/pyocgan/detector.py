@@ -30,7 +30,6 @@ from .data import (
     Images,
     Source,
     UnreadableImage,
-    averaged_down,
     infer_rule,
     open_source,
     read,
@@ -185,8 +184,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             self.parameters_["settings"] = dict(self.settings)
         training = Training(
             prepared.config,
-            averaged_down(prepared.train, prepared.config.network_side),
-            averaged_down(prepared.validation, prepared.config.network_side),
+            prepared.train,
+            prepared.validation,
             seed=self.random_state,
             device=self.device,
             precision=self.precision,

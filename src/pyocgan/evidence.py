@@ -9,14 +9,15 @@ of T's features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from . import scoring, turns
+from . import flaws, scoring, turns
 from .config import TURN_SCORES, Config
 from .data.rule import averaged_down
 from .images import to_pixels
@@ -38,6 +39,8 @@ class Evidence(nn.Module):
     ----------
     T : TurnClassifier or None
         Where ``"turns"`` or ``"views"`` is among the scores.
+    P : FlawFinder or None
+        Where ``"flaws"`` is.
     normal : Module
         A buffer for each of `SPACES` that is needed: features of normal images, (n, …) float16;
         and `USUAL`, where patches are compared.
@@ -57,10 +60,9 @@ class Evidence(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.scores = config, config.scores
-        self.T = None
-        if config.uses_turns:
-            generator = torch.Generator().manual_seed(seed)
-            self.T = turns.build(config, channels, size, generator)
+        generator = torch.Generator().manual_seed(seed)
+        self.T = turns.build(config, channels, size, generator) if config.uses_turns else None
+        self.P = flaws.build(config, channels, generator) if config.uses_flaws else None
         self.normal = nn.Module()
         for space in dict.fromkeys(SPACES[name] for name in self.scores if name in SPACES):
             self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))
@@ -72,7 +74,7 @@ class Evidence(nn.Module):
 
     @property
     def factors(self) -> NDArray[np.float64] | None:
-        """What each score's logarithm is multiplied by in their sum; None where there is one."""
+        """What each score's logarithm is multiplied by in their sum, at most; None of only one."""
         if len(self.scores) == 1:
             return None
         result: NDArray[np.float64] = (self.weights / self.std).cpu().double().numpy()
@@ -162,17 +164,28 @@ def _kept(space: str, features: Tensor, images: int, draws: torch.Generator) -> 
     return features.half()
 
 
+def surplus(z: Tensor) -> Tensor:
+    """Return what deviations z count above the usual: log(1 + log(1 + eᶻ)), > 0."""
+    return F.softplus(z).log1p()
+
+
+# By `config.score_scale`. None is steeper than z: `Evidence.factors` bounds what rounding can do.
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {"linear": lambda z: z, "surplus": surplus}
+
+
 @torch.no_grad()
 def parts(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return what each score adds to the novelty of uint8 images (N, H, W, K).
 
     The one score that there is, (N, 1); or of several, (N, number of scores), each as deviations of
-    its logarithm from the mean of held-out normal images, times its weight.
+    its logarithm from the mean of held-out normal images, by `config.score_scale`, times its
+    weight.
     """
     found = _all_scores(evidence, nets, pixels)
     if len(evidence.scores) > 1:
         logs = _logarithms(found)
-        found = (logs - evidence.mean.to(logs)) / evidence.std.to(logs) * evidence.weights.to(logs)
+        deviations = (logs - evidence.mean.to(logs)) / evidence.std.to(logs)
+        found = SCALES[evidence.config.score_scale](deviations) * evidence.weights.to(logs)
     result: NDArray[np.float64] = found.cpu().numpy()
     return result
 
@@ -226,4 +239,4 @@ def _batches(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> I
         image = scoring.on_device(batch, nets)
         small = averaged_down(batch, evidence.config.network_side)
         x = image if small is batch else scoring.on_device(small, nets)
-        yield Batch(image, x, nets, evidence.T, evidence.known, evidence.config)
+        yield Batch(image, x, nets, evidence.T, evidence.P, evidence.known, evidence.config)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from . import projection, scoring, turns
+from . import flaws, projection, scoring, turns
 from .config import Config, Score
 from .gradients import (
     gradient_error,
@@ -54,6 +54,7 @@ class Batch:
     x: Tensor  # the same as the networks see them, of `config.network_side` at most
     nets: Networks
     T: turns.TurnClassifier | None
+    P: flaws.FlawFinder | None
     normal: Normal
     config: Config
 
@@ -77,6 +78,13 @@ class Batch:
     def patches(self) -> Tensor:
         """What stands in small patches of the whole image, (B, D, h, w)."""
         return gradient_patches(self.image)
+
+    @cached_property
+    def flaws(self) -> Tensor:
+        """P's logits of a flaw in each cell of the whole image, (B, h, w)."""
+        assert self.P is not None
+        logits: Tensor = self.P(self.image)
+        return logits
 
     @cached_property
     def seen(self) -> Tensor:
@@ -143,6 +151,11 @@ def patches(batch: Batch) -> Tensor:
     return distances.topk(oddest).values.mean(1)
 
 
+def flawed(batch: Batch) -> Tensor:
+    """How sure P is of its three surest cells that they are part of a flaw."""
+    return flaws.surest(batch.flaws)
+
+
 def codes(batch: Batch) -> Tensor:
     """Distance of the code En(x) to the plane of the nearest normal codes, in the latent cube."""
     return _distance(batch.codes, batch.normal["codes"])
@@ -171,6 +184,7 @@ SCORES: dict[Score, Callable[[Batch], Tensor]] = {
     "windows": windows,
     "completion": completion,
     "patches": patches,
+    "flaws": flawed,
     "codes": codes,
     "turns": surprise,
     "views": views,
@@ -222,8 +236,14 @@ def patches_map(batch: Batch) -> Tensor:
     return spread_patches(_beside_usual(batch), _size(batch.image))
 
 
+def flaws_map(batch: Batch) -> Tensor:
+    """How sure P is that the cell about each pixel is part of a flaw."""
+    return flaws.spread(batch.flaws, _size(batch.image))
+
+
 # The score that says best where an image is novel comes first.
 MAPS: dict[Score, Callable[[Batch], Tensor]] = {
+    "flaws": flaws_map,
     "patches": patches_map,
     "windows": windows_map,
     "completion": completion_map,

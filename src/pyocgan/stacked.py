@@ -133,9 +133,9 @@ class _Stack:
                 generator=[training.generator for training in self.trainings],
                 mining=self._mining(),
             )
-            if self.config.uses_turns:  # small, and one after another
-                pairs = zip(self.trainings, x, strict=True)
-                losses["turns"] = torch.stack([one.update_turns(own) for one, own in pairs])
+            pairs = zip(self.trainings, x, strict=True)  # small, and one after another
+            further = [one.update_scorers(own) for one, own in pairs]
+            losses |= {name: torch.stack([own[name] for own in further]) for name in further[0]}
         add_losses(self.sums, losses)
         seconds = (time.perf_counter() - started) / len(self.trainings)
         progress, errors = {}, {}

@@ -24,9 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from . import algorithm, scoring, turn_training
+from . import algorithm, flaw_training, scoring, turn_training
 from .config import Config
 from .convolution import transforms_kept
+from .data.rule import averaged_down
 from .errors import ModelError, OcganError, UsageError
 from .evidence import Evidence
 from .files import write_bytes
@@ -87,7 +88,8 @@ class Training:
     config
         Settings; see `pyocgan.config.Config`.
     train, validation
-        Normal images, uint8 (N, H, W, K). Validation images choose the checkpoint: the networks
+        Normal images, uint8 (N, H, W, K). The networks see them averaged down to
+        `config.network_side`, P as they are. Validation images choose the checkpoint: the networks
         of the epoch with the lowest reconstruction error are kept in `best`.
     seed
         Draws initial weights, noise, latent samples and the order of the images.
@@ -105,14 +107,16 @@ class Training:
         device: str = "auto",
         precision: str = "auto",
     ) -> None:
-        self.config, self.seed, self.validation = config, seed, validation
+        self.config, self.seed = config, seed
+        self.validation = averaged_down(validation, config.network_side)
+        small = averaged_down(train, config.network_side)
         self.batch_size = min(config.batch_size, len(train))
         # Where images are left over, they wait for another epoch's order.
         self.iterations = max(len(train) // self.batch_size, config.least_iterations)
         self.fabric = fabric = open_fabric(device, precision)
         self.precision = str(fabric._precision.precision)
         seeds = np.random.SeedSequence(seed).generate_state(3)
-        _, height, width, channels = train.shape
+        _, height, width, channels = small.shape
         draw = torch.Generator().manual_seed(int(seeds[0]))
         self.nets = build(config, channels, (height, width), draw).to(fabric.device)
         self.optimizers = algorithm.build_optimizers(config, self.nets)
@@ -121,8 +125,14 @@ class Training:
         self.turn_optimizers: dict[str, torch.optim.Optimizer] = {}
         if self.evidence.T is not None:
             self.turn_optimizers = turn_training.build_optimizers(self.evidence.T, config)
+        self.flaw_optimizer: torch.optim.Optimizer | None = None
+        if self.evidence.P is not None:
+            self.flaw_optimizer = flaw_training.build_optimizer(self.evidence.P)
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
-        self.images = torch.from_numpy(train).to(fabric.device)
+        self.images = torch.from_numpy(small).to(fabric.device)
+        self.whole = self.images  # as P sees them
+        if config.uses_flaws and small is not train:
+            self.whole = torch.from_numpy(train).to(fabric.device)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
@@ -269,8 +279,7 @@ class Training:
                 generator=self.generator,
                 mining=self.mining,
             )
-            if self.config.uses_turns:
-                losses["turns"] = self.update_turns(x)
+            losses |= self.update_scorers(x)
         add_losses(self.sums, losses)
 
     def count(self, seconds: float) -> Record | None:
@@ -280,18 +289,34 @@ class Training:
         self._state.seconds += seconds
         return self._end_epoch() if ends_epoch else None
 
-    def update_turns(self, x: Tensor) -> Tensor:
-        """Step T, which no other network depends on, on the images and those of its other passes.
+    def update_scorers(self, x: Tensor) -> dict[str, Tensor]:
+        """Step T and P, where there are any: no other network depends on them.
 
-        Return its mean loss.
+        T on the images and those of its other passes, P on pieces of all. Return mean losses.
         """
-        assert self.evidence.T is not None
-        further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
-        done = self.steps / (self.iterations * self.config.epochs)
-        batches = itertools.chain([x], further)
-        return turn_training.train(
-            self.evidence.T, self.turn_optimizers, batches, done, self.generator, self.config
-        )
+        losses, in_all = {}, self.iterations * self.config.epochs
+        if self.evidence.T is not None:
+            further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
+            losses["turns"] = turn_training.train(
+                self.evidence.T,
+                self.turn_optimizers,
+                itertools.chain([x], further),
+                self.steps / in_all,
+                self.generator,
+                self.config,
+            )
+        if self.evidence.P is not None:
+            assert self.flaw_optimizer is not None
+            steps = math.ceil(self.config.flaw_steps / in_all)
+            losses["flaws"] = flaw_training.train(
+                self.evidence.P,
+                self.flaw_optimizer,
+                self.whole,
+                [(self.steps + step / steps) / in_all for step in range(steps)],
+                self.generator,
+                self.config,
+            )
+        return losses
 
     @property
     def mining(self) -> bool:
@@ -330,7 +355,7 @@ class Training:
         )
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        all_of_them = vars(self.optimizers) | self.turn_optimizers
+        all_of_them = vars(self.optimizers) | self.turn_optimizers | {"flaws": self.flaw_optimizer}
         return {name: o for name, o in all_of_them.items() if o is not None}
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ Letters as in `turns`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.optim import Optimizer
 
 from .config import Config
+from .residual import learning_rate
 from .turns import TurnClassifier, l_turns, seen
 
 SHIFT = 0.1  # share of a side by which an image is moved at most
@@ -126,16 +126,6 @@ def moved(x: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:
         return shifted
     mirrored = torch.tensor(draws[2], device=x.device) < 0.5
     return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
-
-
-def learning_rate(done: float, peak: float) -> float:
-    """Rise to `peak` over the first fifth of training, then fall along a cosine to zero.
-
-    `done` is the share of training that is over, in [0, 1].
-    """
-    if done < 0.2:
-        return peak * (0.1 + 4.5 * done)
-    return peak * 0.5 * (1 + math.cos(math.pi * (done - 0.2) / 0.8))
 
 
 class Muon(torch.optim.Muon):

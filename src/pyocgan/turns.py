@@ -10,12 +10,13 @@ sees.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from .blank import blank
+from . import residual
 from .config import Config
 
 LARGEST = 32  # pixels of a side that T looks at
@@ -26,28 +27,6 @@ def turned(x: Tensor) -> Tensor:
     """Return (V, B, K, H, W): images turned by quarters, upright first; by halves where H ≠ W."""
     quarters = range(4) if x.shape[2] == x.shape[3] else (0, 2)
     return torch.stack([torch.rot90(x, k, (2, 3)) for k in quarters])
-
-
-class Residual(nn.Module):
-    """Two 3×3 convolutions and a way around them (He et al., "Identity mappings", ECCV 2016).
-
-    (B, before, H, W) → (B, after, H/stride, W/stride).
-    """
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.norm_1, self.norm_2 = nn.BatchNorm2d(before), nn.BatchNorm2d(after)
-        self.conv_1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-        self.conv_2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.around = None
-        if before != after:
-            self.around = nn.Conv2d(before, after, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm_1(x).relu()
-        around: Tensor = x if self.around is None else self.around(h)
-        change: Tensor = self.conv_2(self.norm_2(self.conv_1(h)).relu())
-        return around + change
 
 
 class TurnClassifier(nn.Module):
@@ -65,15 +44,7 @@ class TurnClassifier(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int], width: int, hidden: int = 0) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, width, 4, 2, 1, bias=False),
-            Residual(width, width, 1),
-            Residual(width, 2 * width, 2),
-            Residual(2 * width, 2 * width, 1),
-            Residual(2 * width, 4 * width, 2),
-            nn.BatchNorm2d(4 * width),
-            nn.ReLU(),
-        )
+        self.features = residual.trunk(channels, width)
         positions = 4 if size[0] == size[1] else 2
         self.logits: nn.Module = nn.Linear(hidden or 4 * width, positions)
         # What is seen before a hidden layer is less bent to the question that T is asked: Sohn et
@@ -102,16 +73,8 @@ def build(
     config: Config, channels: int, size: tuple[int, int], generator: torch.Generator
 ) -> TurnClassifier:
     """Build T for K = `channels` and (H, W) = `size`, initialised by `generator` as torch does."""
-    T = blank(lambda: TurnClassifier(channels, size, config.turn_width, config.turn_hidden))
-    for module in T.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            module.reset_parameters()
-        elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                bound = module.in_features**-0.5
-                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-    return T
+    make = partial(TurnClassifier, channels, size, config.turn_width, config.turn_hidden)
+    return residual.build(make, generator)
 
 
 def seen(T: TurnClassifier, x: Tensor, *, mirror: bool) -> Tensor:
