@@ -1,9 +1,11 @@
-"""Small defects on drawn industrial photographs: `default` beside the training-free methods.
+"""Small defects on large pictures: `default` beside the training-free methods.
 
-`python -m benchmarks.defects`: washers, fabric and wood of 224×224 pixels, each with its own grain
-and light and at its own place. 220 flawless ones train; 60 more and 60 with a scratch, spot, stain
-or smear are told apart. All is drawn from a seed, and no setting was chosen on these pictures but
-what docs/research.md says.
+`python -m benchmarks.defects`: drawn washers, fabric and wood of 224×224 pixels, each with its own
+grain and light and at its own place. 220 flawless ones train; 60 more and 60 with a scratch, spot,
+stain or smear are told apart. `--pictures retina,cells,stars`: pieces of scikit-image's
+photographs, of which the left trains and the right is tested, with such defects drawn on them.
+`--faults others` draws what is less like the flaws that P of `pyocgan.flaws` learns from. All is
+drawn from a seed, and no setting was chosen on these pictures but what docs/research.md says.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from pyocgan.baselines import BASELINES
 from pyocgan.detector import NoveltyDetector
@@ -29,6 +33,7 @@ from .development import auroc
 SIDE = 224  # pixels drawn, and all of them seen
 TRAINED, TESTED = 220, 60
 DEFECTS = ("scratch", "spot", "stain", "smear")
+OTHERS = ("hole", "flat", "noise", "bulge", "turned", "hair", "shine")
 
 Picture = NDArray[np.float64]  # (SIDE, SIDE, 1 or 3) in [0, 1]
 Draw = Callable[[np.random.Generator], Picture]
@@ -99,6 +104,105 @@ def spoil(picture: Picture, defect: str, rng: np.random.Generator) -> Picture:
     return result
 
 
+def spoil_otherwise(picture: Picture, fault: str, rng: np.random.Generator) -> Picture:
+    """Return the picture with a fault of 10 to 60 pixels, on the ring of a washer."""
+    angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(45, 83)
+    row, column = SIDE / 2 + distance * np.sin(angle), SIDE / 2 + distance * np.cos(angle)
+    radius = rng.uniform(5, 9)
+    away = np.hypot(ROWS - row, COLUMNS - column)
+    inside = gaussian_filter((away < radius).astype(float), 0.8)[..., None]
+    result: Picture
+    if fault == "hole":
+        result = picture * (1 - inside) + 0.05 * inside
+    elif fault == "flat":
+        result = picture * (1 - inside) + picture[away < radius].mean(0) * inside
+    elif fault == "noise":
+        result = picture + inside * rng.normal(0, 0.15, picture.shape)
+    elif fault == "bulge":  # twice as large in its middle
+        share = 1 - 0.5 * np.exp(-((away / radius) ** 2) / 2)
+        places = [row + (ROWS - row) * share, column + (COLUMNS - column) * share]
+        bands = [map_coordinates(band, places, order=1) for band in np.moveaxis(picture, 2, 0)]
+        result = np.stack(bands, 2)
+    elif fault == "turned":
+        to_middle = SIDE // 2 - int(row), SIDE // 2 - int(column)
+        turned = np.rot90(np.roll(picture, to_middle, (0, 1)))
+        back = np.roll(turned, (-to_middle[0], -to_middle[1]), (0, 1))
+        result = picture * (1 - inside) + back * inside
+    elif fault == "hair":
+        t, bend, way = np.linspace(-30, 30, 300), rng.uniform(-0.02, 0.02), rng.uniform(0, np.pi)
+        rows = row + t * np.sin(way) + bend * t**2 * np.cos(way)
+        columns = column + t * np.cos(way) - bend * t**2 * np.sin(way)
+        line = np.zeros((SIDE, SIDE))
+        line[rows.astype(int).clip(0, SIDE - 1), columns.astype(int).clip(0, SIDE - 1)] = 1
+        result = picture * (1 - (gaussian_filter(line, 0.6) * 1.2).clip(0, 0.5)[..., None])
+    else:
+        result = picture + 0.2 * np.exp(-(away**2) / (2 * 14**2))[..., None]
+    return result
+
+
+@dataclass(frozen=True)
+class Task:
+    """Learn `train`; tell `normal` from `novel`. Uint8 (N, H, W, K)."""
+
+    train: NDArray[np.uint8]
+    normal: NDArray[np.uint8]
+    novel: NDArray[np.uint8]
+
+
+def drawn(draw: Draw, kinds: Sequence[str], rng: np.random.Generator, trained: int) -> Task:
+    """Draw pictures to train, and for each of the kinds a flawless one and a spoiled one."""
+    return Task(
+        as_pixels([draw(rng) for _ in range(trained)]),
+        as_pixels([draw(rng) for _ in kinds]),
+        as_pixels([SPOIL[kind](draw(rng), kind, rng) for kind in kinds]),
+    )
+
+
+def pieces(
+    photograph: Picture, kinds: Sequence[str], rng: np.random.Generator, trained: int
+) -> Task:
+    """Cut the same out of a photograph: the left of it trains, the right is flawless or not."""
+    height, width, _ = photograph.shape
+
+    def piece(first: int, last: int) -> Picture:
+        row, column = rng.integers(0, height - SIDE + 1), rng.integers(first, last - SIDE + 1)
+        cut: Picture = photograph[row : row + SIDE, column : column + SIDE]
+        return cut
+
+    middle = width - SIDE  # nothing right of it trains
+    return Task(
+        as_pixels([piece(0, middle) for _ in range(trained)]),
+        as_pixels([piece(middle, width) for _ in kinds]),
+        as_pixels([SPOIL[kind](piece(middle, width), kind, rng) for kind in kinds]),
+    )
+
+
+def retina() -> Picture:
+    """The middle of an eye's background."""
+    whole: Picture = skimage.data.retina()[400:1000, 400:1100] / 255  # type: ignore[no-untyped-call]
+    return whole
+
+
+def cells() -> Picture:
+    """A stained section of tissue."""
+    whole: Picture = skimage.data.immunohistochemistry() / 255  # type: ignore[no-untyped-call]
+    return whole
+
+
+def stars() -> Picture:
+    """A part of the Hubble deep field."""
+    whole: Picture = skimage.data.hubble_deep_field()[:512, :700] / 255  # type: ignore[no-untyped-call]
+    return whole
+
+
+DRAWN: dict[str, Draw] = {"washer": washer, "fabric": fabric, "grain": grain}
+PHOTOGRAPHS: dict[str, Callable[[], Picture]] = {"retina": retina, "cells": cells, "stars": stars}
+SPOIL: dict[str, Callable[[Picture, str, np.random.Generator], Picture]] = {
+    **dict.fromkeys(DEFECTS, spoil),
+    **dict.fromkeys(OTHERS, spoil_otherwise),
+}
+
+
 def as_pixels(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
     """Return pictures as a camera gives them: (N, SIDE, SIDE, K)."""
     return (np.clip(np.stack(pictures), 0, 1) * 255).astype(np.uint8)
@@ -114,25 +218,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--picture", type=Path, help="draw some defects there, and where they were found"
     )
+    parser.add_argument("--pictures", default=",".join(DRAWN), help="or retina, cells, stars")
+    parser.add_argument("--faults", choices=("usual", "others"), default="usual")
     options = parser.parse_args(arguments)
     trained, tested = (20, 8) if options.quick else (TRAINED, TESTED)
-    settings = {"epochs": 1, "least_iterations": 1} if options.quick else {}
-    print("| pictures | score | AUROC |", *(f" {defect} |" for defect in DEFECTS), sep="")
-    print("|---|---|---|", "---|" * len(DEFECTS), sep="")
+    settings = {"epochs": 1, "least_iterations": 1, "flaw_steps": 1} if options.quick else {}
+    faults = DEFECTS if options.faults == "usual" else OTHERS
+    kinds = np.resize(faults, tested)
+    print("| pictures | score | AUROC |", *(f" {fault} |" for fault in faults), sep="")
+    print("|---|---|---|", "---|" * len(faults), sep="")
     shown = []
-    for draw in (washer, fabric, grain):
+    for name in options.pictures.split(","):
         rng = np.random.default_rng(options.seed)
-        X = as_pixels([draw(rng) for _ in range(trained)])
-        flawless = as_pixels([draw(rng) for _ in range(tested)])
-        kinds = np.resize(DEFECTS, tested)
-        spoiled = as_pixels([spoil(draw(rng), str(kind), rng) for kind in kinds])
-        tests = np.concatenate([flawless, spoiled])
+        task = _task(name, kinds.tolist(), rng, trained)
+        tests = np.concatenate([task.normal, task.novel])
         detector = NoveltyDetector("default", settings=settings, fpr=FPR, random_state=options.seed)
-        for title, scores in _all_scores(detector, X, tests).items():
-            print(_row(draw, title, scores, kinds), flush=True)
-        shown.append(_with_heat(spoiled[:4], detector.heatmap(spoiled[:4])))
+        for title, scores in _all_scores(detector, task.train, tests).items():
+            print(_row(name, title, scores, kinds, faults), flush=True)
+        shown.append(_with_heat(task.novel[:4], detector.heatmap(task.novel[:4])))
     if options.picture is not None:
         write_bytes(options.picture, png_bytes(image_grid(np.concatenate(shown, 1), cell=96)))
+
+
+def _task(name: str, kinds: Sequence[str], rng: np.random.Generator, trained: int) -> Task:
+    if name in DRAWN:
+        return drawn(DRAWN[name], kinds, rng, trained)
+    return pieces(PHOTOGRAPHS[name](), kinds, rng, trained)
 
 
 def _all_scores(
@@ -152,11 +263,17 @@ def _with_heat(images: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[
     return np.stack([images, np.stack(glowing)])
 
 
-def _row(draw: Draw, title: str, scores: NDArray[np.float64], kinds: NDArray[np.str_]) -> str:
+def _row(
+    name: str,
+    title: str,
+    scores: NDArray[np.float64],
+    kinds: NDArray[np.str_],
+    faults: Sequence[str],
+) -> str:
     flawless, spoiled = scores[: len(kinds)], scores[len(kinds) :]
-    groups = [spoiled, *(spoiled[kinds == kind] for kind in DEFECTS)]
+    groups = [spoiled, *(spoiled[kinds == fault] for fault in faults)]
     cells = [f"{auroc(flawless, group):.3f}" for group in groups]
-    return " | ".join([f"| {draw.__name__}", title, *cells]) + " |"
+    return " | ".join([f"| {name}", title, *cells]) + " |"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from pyocgan.figures import image_grid, png_bytes
 from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
 
-from .defects import SIDE, TESTED, TRAINED, Picture, as_pixels, spoil
+from .defects import TESTED, TRAINED, Task, pieces
 from .development import auroc, head
 
 MATERIALS = ("brick", "grass", "gravel")
@@ -35,15 +34,6 @@ PRINTS = 4  # of a letter in a font
 SHOWN = 64  # pixels of an image in the picture
 
 Pixels = NDArray[np.uint8]  # (N, H, W, 1)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Learn `train`; tell `normal` from `novel`."""
-
-    train: Pixels
-    normal: Pixels
-    novel: Pixels
 
 
 def faces(rng: np.random.Generator) -> Task:
@@ -57,20 +47,7 @@ def faces(rng: np.random.Generator) -> Task:
 def material(name: str, rng: np.random.Generator, trained: int, tested: int) -> Task:
     """Pieces of 224×224 of a photograph: the left of it trains, the right is flawless or not."""
     photograph = getattr(skimage.data, name)()[..., None] / 255
-    height, width, _ = photograph.shape
-
-    def piece(first: int, last: int) -> Picture:
-        row, column = rng.integers(0, height - SIDE + 1), rng.integers(first, last - SIDE + 1)
-        cut: Picture = photograph[row : row + SIDE, column : column + SIDE]
-        return cut
-
-    middle = width - SIDE  # nothing right of it trains
-    kinds = np.resize(GREY_DEFECTS, tested)
-    return Task(
-        as_pixels([piece(0, middle) for _ in range(trained)]),
-        as_pixels([piece(middle, width) for _ in range(tested)]),
-        as_pixels([spoil(piece(middle, width), str(kind), rng) for kind in kinds]),
-    )
+    return pieces(photograph, np.resize(GREY_DEFECTS, tested).tolist(), rng, trained)
 
 
 def letters(fonts: Path, wanted: str, rng: np.random.Generator) -> Iterator[Task]:
@@ -123,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--picture", type=Path, help="draw some images of each kind there")
     options = parser.parse_args(arguments)
-    settings = {"epochs": 1, "least_iterations": 1} if options.quick else {}
+    settings = {"epochs": 1, "least_iterations": 1, "flaw_steps": 1} if options.quick else {}
     seeds = [int(seed) for seed in options.seeds.split(",")]
     titles = ["images", "default", *(title for title, _ in BASELINES.values())]
     print(*head(titles, len(titles)), sep="\n")

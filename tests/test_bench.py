@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import rules, unexplained
+from benchmarks import defects, rules, unexplained
 from benchmarks.bench import QUICK
 from benchmarks.parts import ADAM, PARTS, parts_of_a_step
 from benchmarks.timing import Timings, alternate
@@ -116,10 +116,36 @@ def test_small_defects_are_drawn_and_found(tmp_path):
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
     assert rows[0] == ["pictures", "score", "AUROC", "scratch", "spot", "stain", "smear"]
     found = {(row[0], row[1]): float(row[2]) for row in rows[2:]}
-    assert len(found) == 3 * (1 + 5 + 4), "the sum, its scores, and the training-free methods"
+    assert len(found) == 3 * (1 + 6 + 4), "the sum, its scores, and the training-free methods"
     assert found["fabric", "patches"] > 0.95
     with Image.open(picture) as drawn:
         assert drawn.size == (12 * 228 - 4, 2 * 228 - 4)
+
+
+def test_faults_are_drawn_on_pieces_of_photographs():
+    command = [sys.executable, "-m", "benchmarks.defects", "--quick", "--pictures", "retina"]
+    command += ["--faults", "others"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
+    assert rows[0][3:] == [*defects.OTHERS]
+    assert {row[0] for row in rows[2:]} == {"retina"}
+    hole = {row[1]: float(row[3]) for row in rows[2:]}
+    assert hole["patches"] == 1
+
+
+@pytest.mark.parametrize("fault", [*defects.DEFECTS, *defects.OTHERS])
+def test_a_fault_is_small_and_somewhere_else_each_time(fault):
+    rng = np.random.default_rng(0)
+    places = []
+    for _ in range(4):
+        picture = defects.fabric(rng)
+        spoiled = defects.SPOIL[fault](picture, fault, rng)
+        assert spoiled.shape == picture.shape
+        changed = np.abs(spoiled - picture).max(2) > 0.02
+        assert 5 < changed.sum() < 0.08 * changed.size
+        places.append(np.argwhere(changed).mean(0))
+    assert np.std(places, axis=0).max() > 10
 
 
 def test_images_that_nothing_was_chosen_on(tmp_path):
