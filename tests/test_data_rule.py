@@ -23,8 +23,12 @@ def test_description_names_every_choice():
 
 def test_dictionary_round_trip():
     rule = ImageRule((32, 48), 3)
-    assert rule.to_dict() == {"image_size": [32, 48], "channels": 3}
+    assert rule.to_dict() == {"image_size": [32, 48], "channels": 3, "bits": 16}
     assert ImageRule.from_dict(rule.to_dict()) == rule
+    assert ImageRule.from_dict({"image_size": [32, 48], "channels": 3}) == rule, "of before bits"
+    camera = ImageRule((32, 48), 1, bits=12)
+    assert ImageRule.from_dict(camera.to_dict()) == camera
+    assert camera.within(24).bits == 12
 
 
 @pytest.mark.parametrize(
@@ -172,6 +176,34 @@ def test_notes_on_16_bits_and_transparency(tmp_path):
         "16-bit images reduced to 8 bits: 0 to 65535 becomes 0 to 255",
         "transparent images laid on white",
     )
+
+
+@pytest.mark.parametrize(
+    ("brightest", "bits"),
+    [(200, 8), (256, 10), (3901, 12), (4095, 12), (4096, 14), (16384, 16), (65535, 16)],
+)
+def test_white_is_what_the_bits_in_use_can_write(tmp_path, brightest, bits):
+    values = np.linspace(0, brightest, 400).reshape(20, 20).astype(np.uint16)
+    for name in ("a", "b"):
+        Image.fromarray(values // (2 if name == "a" else 1)).save(tmp_path / f"{name}.png")
+    Image.new("L", (20, 20), 255).save(tmp_path / "c.png")  # which has 8, and says nothing of 16
+    source = open_source(tmp_path)
+    rule, notes = infer_rule(source)
+    assert rule.bits == bits
+    used = "" if bits == 16 else f", of which {bits} are in use,"
+    assert notes == (f"16-bit images{used} reduced to 8 bits: 0 to {2**bits - 1} becomes 0 to 255",)
+    half, whole, other = rule.apply(source.image(0)), rule.apply(source.image(1)), source.image(2)
+    expected = values.astype(float) / (2**bits - 1) * 255
+    assert np.abs(whole[..., 0] - expected).max() <= 0.5
+    assert np.abs(half[..., 0] - expected / 2).max() <= 1.5
+    assert (rule.apply(other) == 255).all()
+
+
+def test_brighter_than_white_is_white():
+    values = np.full((8, 8), 5000, np.uint16)
+    assert (ImageRule((8, 8), 1, bits=12).apply(Image.fromarray(values)) == 255).all()
+    with pytest.raises(UsageError, match="bits in use are not possible"):
+        ImageRule((8, 8), 1, bits=17)
 
 
 def test_unreadable_headers_are_passed_over(tmp_path):

@@ -323,7 +323,8 @@ def settle(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> Config:
     config = resolve(preset, settings, channels=rule.channels, size=rule.image_size)
     if config.turn_sides == 2 and config.symmetry != "mirror":
         raise UsageError("turn_sides = 2 needs symmetry = mirror: T must have seen mirrored images")
-    return dataclasses.replace(config, **rule.to_dict())
+    seen: dict[str, Any] = {"image_size": rule.image_size, "channels": rule.channels}
+    return dataclasses.replace(config, **seen)
 
 
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:

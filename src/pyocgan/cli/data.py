@@ -85,7 +85,7 @@ def describe(
     headers, unreadable = read_headers(images)
     if not headers:
         raise InputError(f"no image can be read of {images.description}: {unreadable[0]}")
-    rule, notes = rule_of(headers, len(images))
+    rule, notes = rule_of(images, headers)
     taken = rule.describe(Config().network_side)
     print(images.description, f"images would be {taken}", *notes, sep="\n")
     if images.labels is not None:

@@ -99,7 +99,7 @@ def predict(
                     write((name, float(score), float(p_value), verdict))
                     if heatmaps is not None and verdict == "novel":
                         picture = heatmaps / f"{row + 1:04}-{Path(name).stem}.png"
-                        _draw(picture, source, row, next(glowing))
+                        _draw(picture, source, row, next(glowing), bits=detector.rule_.bits)
                 counts[verdict] += 1
     terminal.note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return NOVELTY_FOUND if fail_on_novel and counts["novel"] else 0
@@ -131,13 +131,13 @@ def _open(images: list[str], data_root: Path | None) -> Source:
     return source
 
 
-def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32]) -> None:
-    """Draw one image, under what speaks for its novelty."""
+def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32], *, bits: int) -> None:
+    """Draw one image, of which `bits` are in use where it has 16, under what speaks for novelty."""
     from ..data.decode import as_mode
     from ..figures import SHOWN, heat_picture, png_bytes
     from ..files import write_bytes
 
-    image = as_mode(source.image(row, at_least=SHOWN), "RGB")
+    image = as_mode(source.image(row, at_least=SHOWN), "RGB", bits)
     write_bytes(path, png_bytes(heat_picture(image, heat)))
 
 

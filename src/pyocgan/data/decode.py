@@ -145,11 +145,11 @@ def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
         return _inverted(upright) if _is_negative(image) else upright
 
 
-def as_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+def as_mode(image: Image.Image, mode: Literal["L", "RGB"], bits: int = 16) -> Image.Image:
     """Convert an image of any mode to 8-bit grey (ITU-R 601 luma) or RGB.
 
-    16 bits become 8 by dividing by 257 (65535 → 255); transparency is laid on white, a single
-    transparent grey too.
+    16 bits, of which `bits` are in use, become 8 (2**bits − 1, and what is above, → 255);
+    transparency is laid on white, a single transparent grey too.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def as_mode(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     if image.mode == "F":
         raise unreadable("holds floating-point pixels: save it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):
-        image = _reduced_to_8_bits(image)
+        image = _reduced_to_8_bits(image, 2**bits - 1)
     try:
         if image.has_transparency_data:
             image = _on_white(image)
@@ -254,14 +254,14 @@ def _reason(error: Exception) -> str:
     return f"is damaged ({said or type(error).__name__})"
 
 
-def _reduced_to_8_bits(image: Image.Image) -> Image.Image:
+def _reduced_to_8_bits(image: Image.Image, white: int) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise unreadable("holds integers outside 0..65535: save it with 8 or 16 bits a channel")
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        values[values == transparent] = 65535
-    rounded = (values + 128) // 257
+        values[values == transparent] = white
+    rounded = (values.clip(max=white) * 255 + white // 2) // white
     return Image.fromarray(rounded.astype(np.uint8))
 
 

@@ -1,9 +1,12 @@
-"""The size and channels that suit a source, guessed from headers alone."""
+"""The size and channels that suit a source, guessed from headers, and which bits are in use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Literal
+
+import numpy as np
 
 from ..errors import UsageError
 from .decode import Header, UnreadableImage, size_text
@@ -12,6 +15,9 @@ from .source import Source
 
 SQUARES = (64, 128, LARGEST_SIDE)  # sides
 MOST_BYTES = 2**30  # of all images together, where they are larger than the smallest square
+
+BITS = (8, 10, 12, 14, 16)  # that cameras have
+LOOKED_AT = 64  # images of 16 bits at most, to see how many are in use
 
 Size = tuple[int, int]
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
@@ -24,6 +30,8 @@ def infer_rule(
     channels: Literal["auto", 1, 3] = "auto",
 ) -> tuple[ImageRule, tuple[str, ...]]:
     """Choose how the images of a source become arrays, by looking at their headers.
+
+    Of images with 16 bits some are decoded: where none is brighter than 4095, say, that is white.
 
     Parameters
     ----------
@@ -46,20 +54,21 @@ def infer_rule(
     UsageError
         A size or number of channels out of its range.
     """
-    return rule_of(read_headers(source)[0], len(source), image_size, channels)
+    return rule_of(source, read_headers(source)[0], image_size, channels)
 
 
 def rule_of(
+    source: Source,
     headers: set[Header],
-    count: int,
     image_size: Literal["auto"] | int | Size = "auto",
     channels: Literal["auto", 1, 3] = "auto",
 ) -> tuple[ImageRule, tuple[str, ...]]:
-    """Do what `infer_rule` does for `count` images of these headers."""
+    """Do what `infer_rule` does for images that have these headers."""
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
     shown = _chosen_channels(channels, modes)
-    rule = ImageRule(_chosen_size(image_size, sizes, MOST_BYTES // max(1, count * shown)), shown)
+    size = _chosen_size(image_size, sizes, MOST_BYTES // max(1, len(source) * shown))
+    rule = ImageRule(size, shown, _bits_in_use(source) if any(map(_has_16_bits, modes)) else 16)
     return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, modes))
 
 
@@ -109,7 +118,23 @@ def _chosen_channels(wanted: str | int, modes: set[str]) -> int:
 
 
 def _is_colour(mode: str) -> bool:
-    return mode not in _GREY_MODES and not mode.startswith("I")
+    return mode not in _GREY_MODES and not _has_16_bits(mode)
+
+
+def _has_16_bits(mode: str) -> bool:
+    return mode.startswith("I")
+
+
+def _bits_in_use(source: Source) -> int:
+    """Return how many of 16 bits it takes to write the brightest pixel of some images."""
+    brightest = 0
+    for index in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int).tolist():
+        with suppress(UnreadableImage):  # `read` reports it
+            image = source.image(index)
+            if _has_16_bits(image.mode):
+                brightest = max(brightest, int(np.asarray(image).max()))
+    enough = [bits for bits in BITS if 0 < brightest < 2**bits]  # black says nothing
+    return min(enough, default=BITS[-1])
 
 
 def _size_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
@@ -123,8 +148,9 @@ def _size_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
 
 
 def _mode_notes(rule: ImageRule, modes: set[str]) -> Iterator[str]:
-    if any(mode.startswith("I") for mode in modes):
-        yield "16-bit images reduced to 8 bits: 0 to 65535 becomes 0 to 255"
+    if any(map(_has_16_bits, modes)):
+        used = "" if rule.bits == 16 else f", of which {rule.bits} are in use,"
+        yield f"16-bit images{used} reduced to 8 bits: 0 to {2**rule.bits - 1} becomes 0 to 255"
     if modes & _ALPHA_MODES:
         yield "transparent images laid on white"
     colours = {_is_colour(mode) for mode in modes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class ImageRule:
         (H, W), each 8 to 256 pixels.
     channels
         1 (grey, ITU-R 601 luma) or 3 (RGB).
+    bits
+        How many bits are in use of images with 16: a camera's 12, say, would else be nearly black.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class ImageRule:
 
     image_size: tuple[int, int]
     channels: int
+    bits: int = 16
 
     def __post_init__(self) -> None:
         if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.image_size):
@@ -52,6 +55,8 @@ class ImageRule:
             )
         if self.channels not in (1, 3):
             raise UsageError(f"channels {self.channels!r} is not possible: 1 (grey) or 3 (RGB)")
+        if not 1 <= self.bits <= 16:
+            raise UsageError(f"{self.bits!r} bits in use are not possible: 1 to 16")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,7 +72,7 @@ class ImageRule:
         """Return the rule for the same images at most `side` pixels high and wide, as they are."""
         scale = side / max(*self.image_size, side)
         height, width = (max(SMALLEST_SIDE, round(scale * n)) for n in self.image_size)
-        return ImageRule((height, width), self.channels)
+        return replace(self, image_size=(height, width))
 
     def describe(self, network_side: int = LARGEST_SIDE) -> str:
         """Say the rule in one line, and what networks see that look at `network_side` at most."""
@@ -80,13 +85,13 @@ class ImageRule:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the rule as plain JSON values."""
-        return {"image_size": list(self.image_size), "channels": self.channels}
+        return {"image_size": list(self.image_size), "channels": self.channels, "bits": self.bits}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageRule:
         """Rebuild the rule from `to_dict`'s values."""
         height, width = values["image_size"]
-        return cls((int(height), int(width)), int(values["channels"]))
+        return cls((int(height), int(width)), int(values["channels"]), int(values.get("bits", 16)))
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """Convert and resize one decoded image: the only place where that happens.
@@ -106,7 +111,7 @@ class ImageRule:
             The image's mode has no 8-bit meaning (floating point).
         """
         height, width = self.image_size
-        converted = as_mode(image, "L" if self.channels == 1 else "RGB")
+        converted = as_mode(image, "L" if self.channels == 1 else "RGB", self.bits)
         if converted.size != (width, height):
             converted = converted.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(converted).reshape(self.shape)
