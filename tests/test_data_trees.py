@@ -143,6 +143,23 @@ def test_images_beside_the_parts_are_counted(opened, split):
     assert source.description.endswith(") (left out beside train and test: 3 images)")
 
 
+@pytest.mark.parametrize("validation", ["val", "Valid", "validation"])
+def test_validation_images_are_the_test_part_where_there_is_no_other(opened, validation):
+    paths = ["train/good/1.png", f"{validation}/good/2.png", f"{validation}/hole/3.png"]
+    assert opened(paths).names == ("train/good/1.png",)
+    source = opened(paths, split="test")
+    assert set(source.names) == set(paths[1:])
+    assert source.classes == ("good", "hole")
+    source = opened([*paths, "test/good/4.png"], split="test")
+    assert source.names == ("test/good/4.png",)
+    assert source.description.endswith("(left out beside train and test: 2 images)")
+
+
+@pytest.mark.parametrize("classes", [("other", "val"), ("train", "val", "valid")])
+def test_validation_images_beside_anything_else_are_a_class(opened, classes):
+    assert opened([f"{name}/1.png" for name in classes]).classes == classes
+
+
 def test_nothing_beside_the_parts_is_not_spoken_of(opened):
     assert "left out" not in opened(PARTS).description
 

@@ -55,9 +55,9 @@ def train(
     Parameters
     ----------
     source
-        A folder of images (nested; class per folder; train/ and test/), a zip file of the same, a
-        list file (path[,label] a line), an IDX, .npy or .npz file, CIFAR-10's tar file, or the
-        name of a data set: mnist, fashion_mnist, cifar10, coil100, digits.
+        A folder of images (nested; class per folder; train/ and test/ or val/), a zip file of the
+        same, a list file (path[,label] a line), an IDX, .npy or .npz file, CIFAR-10's tar file, or
+        the name of a data set: mnist, fashion_mnist, cifar10, coil100, digits.
     out
         The folder for model, log, settings and checkpoint.
     normal_class

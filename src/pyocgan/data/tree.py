@@ -18,6 +18,7 @@ NOT_READ = frozenset(
     | {".exr", ".dng", ".dcm", ".svg"}
 )
 PARTS = ("train", "test")
+_VALIDATION = frozenset({"val", "valid", "validation"})  # test, beside a train that has none
 # What MVTec AD, VisA and BTAD call the normal class: never a folder around classes.
 _NORMAL = frozenset({"good", "normal", "ok"})
 
@@ -82,8 +83,8 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
     """Read classes and parts off relative paths.
 
     ``train/`` and ``test/`` at the top, in small letters or capitals, are parts, and what lies
-    beside them (masks, say) is left out. The first folder below names the class, if every image
-    lies in one.
+    beside them (masks, say) is left out; where there is no ``test/``, ``val/`` is. The first folder
+    below names the class, if every image lies in one.
 
     Parameters
     ----------
@@ -93,12 +94,13 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
         ``"train"``, ``"test"`` or ``"all"``; without meaning for a tree that has no parts.
     """
     images = sorted(filter(is_image_name, paths), key=natural_key)
-    if not _has_parts(images):
+    parts = _parts(images)
+    if not parts:
         return Tree(tuple(images), _labels(images), part=None)
     wanted = PARTS if split == "all" else (split,)
-    kept = [path for path in images if _part(path) in wanted]
+    kept = [path for path in images if parts.get(_folder(path)) in wanted]
     below = [path.partition("/")[2] for path in kept]
-    beside = sum(_part(path) not in PARTS for path in images)
+    beside = sum(_folder(path) not in parts for path in images)
     return Tree(tuple(kept), _labels(below), None if split == "all" else split, beside)
 
 
@@ -124,10 +126,15 @@ def _wrapper(paths: Sequence[str]) -> str:
     return "" if top.casefold() in _NORMAL.union(PARTS) else top
 
 
-def _has_parts(paths: Sequence[str]) -> bool:
-    """Both parts at the top, or nothing but one of them."""
-    tops = {_part(path) for path in paths}
-    return bool(tops) and (tops.issuperset(PARTS) or tops.issubset(PARTS))
+def _parts(paths: Sequence[str]) -> dict[str, str]:
+    """Return which folders are which part: both are at the top, or nothing but one; else none."""
+    tops = {_folder(path) for path in paths}
+    parts = {part: part for part in PARTS}
+    validation = tops & _VALIDATION
+    if "train" in tops and "test" not in tops and len(validation) == 1:
+        parts = {"train": "train", validation.pop(): "test"}
+    divided = bool(tops) and (tops >= parts.keys() or tops <= parts.keys())
+    return parts if divided else {}
 
 
 def _labels(paths: Sequence[str]) -> tuple[str, ...] | None:
@@ -143,6 +150,6 @@ def _top(path: str) -> str:
     return path.partition("/")[0] if "/" in path else ""
 
 
-def _part(path: str) -> str:
-    """First folder of a path as `PARTS` would name it: ``Train/`` is train, too."""
+def _folder(path: str) -> str:
+    """First folder of a path in small letters: ``Train/`` is train, too."""
     return _top(path).casefold()
