@@ -19,6 +19,7 @@ def test_description_names_every_choice():
     assert colour.describe().endswith("3 channels (RGB)")
     assert colour.describe(48).endswith("3 channels (RGB)")
     assert ImageRule((200, 100), 3).describe(64).endswith("; the networks see 64×32")
+    assert ImageRule((32, 48), 1, bits=12).describe().endswith("; of 16 bits 4095 is white")
 
 
 def test_dictionary_round_trip():

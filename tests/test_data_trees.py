@@ -150,6 +150,7 @@ def test_validation_images_are_the_test_part_where_there_is_no_other(opened, val
     source = opened(paths, split="test")
     assert set(source.names) == set(paths[1:])
     assert source.classes == ("good", "hole")
+    assert source.description.startswith(f"test ({validation.lower()}) part of a {opened.kind}: 2")
     source = opened([*paths, "test/good/4.png"], split="test")
     assert source.names == ("test/good/4.png",)
     assert source.description.endswith("(left out beside train and test: 2 images)")

@@ -661,7 +661,8 @@ def test_large_images_are_searched_for_small_defects():
         assert large.score_weights == (*small.score_weights, 0.5, 2.0)
         assert (small.score_scale, large.score_scale) == ("linear", "surplus")
     assert resolve("paper", {}, size=(64, 64)).scores == ("error",)
-    assert resolve("default", {"scores": "error"}, size=(64, 64)).scores == ("error",)
+    chosen = resolve("default", {"scores": "error"}, size=(64, 64))
+    assert (chosen.scores, chosen.score_scale) == (("error",), "linear")
 
 
 def test_images_are_encoded_once_and_only_where_a_score_asks_for_it(summed, eights, monkeypatch):

@@ -440,9 +440,11 @@ def test_interrupted_exits_130_with_a_checkpoint_and_goes_on(whole_run, tmp_path
     assert not list(out.glob(".*"))  # nothing temporary
 
 
-def test_in_bfloat16_no_update_of_T_meets_old_weights(eights):
-    """Autocast keeps what it has rounded, and T is stepped several times while it does."""
-    config = resolve("default", {"image_size": 8, "channels": 1, "turn_images": 16})
+@pytest.mark.parametrize("scores", [("turns", "windows"), ("flaws",)])
+def test_in_bfloat16_no_update_of_T_or_P_meets_old_weights(eights, scores):
+    """Autocast keeps what it has rounded, and they are stepped several times while it does."""
+    given = {"image_size": 8, "channels": 1, "turn_images": 16, "flaw_steps": 300, "epochs": 10}
+    config = resolve("default", given | {"scores": scores})
 
     def trained(*, keeps):
         training = Training(
@@ -450,7 +452,7 @@ def test_in_bfloat16_no_update_of_T_meets_old_weights(eights):
         )
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=keeps):
             training.update_scorers(training.next_batch())
-        return training.evidence.T.state_dict()
+        return training.evidence.state_dict()
 
     plain = trained(keeps=False)
     assert [

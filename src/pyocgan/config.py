@@ -267,10 +267,10 @@ COLOUR_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # And for images with a side of more than LARGE pixels, on which a small defect would be averaged
-# away: further scores, with their weights.
+# away: further scores, with their weights, and how all of them add up.
 LARGE = 32
-LARGE_SCORES: dict[str, dict[Score, float]] = {"default": {"patches": 0.5, "flaws": 2.0}}
-LARGE_PRESETS: dict[str, dict[str, Any]] = {"default": {"score_scale": "surplus"}}
+LARGE_PRESETS: dict[str, dict[Score, float]] = {"default": {"patches": 0.5, "flaws": 2.0}}
+LARGE_SCALE = "surplus"
 
 
 def resolve(
@@ -303,12 +303,13 @@ def resolve(
     colour = COLOUR | COLOUR_PRESETS.get(preset, {}) if channels == 3 else {}
     chosen, laid_over = PRESETS[preset] | colour, check_settings(settings)
     if max(size) > LARGE and preset in LARGE_PRESETS:
-        chosen |= LARGE_PRESETS[preset]
-        further = LARGE_SCORES[preset]
+        further = LARGE_PRESETS[preset]
         chosen["scores"] = (*chosen["scores"], *further)
         chosen["score_weights"] = (*chosen["score_weights"], *further.values())
-    if "scores" in laid_over:  # the preset's weights are those of its own scores
-        chosen.pop("score_weights", None)
+        chosen["score_scale"] = LARGE_SCALE
+    if "scores" in laid_over:  # the preset's weights, and how they add up, are its own scores'
+        for name in ("score_weights", "score_scale"):
+            chosen.pop(name, None)
     return Config(**(chosen | laid_over))
 
 

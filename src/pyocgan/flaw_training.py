@@ -28,20 +28,22 @@ PIECES = 64  # in a batch
 RATE = 4e-3  # highest learning rate
 WEIGHT_DECAY = 0.01
 
-# Shares of pieces in which something else stands, at random.
-WHOLE = 0.1  # nothing
-ELSEWHERE = 0.35  # what stands in another piece
-BLURRED = 0.5  # what stands there, out of focus
-LIT = 0.4  # what stands there, in other light or colour
-COLOURED = 0.5  # of those, another colour
+# What stands in a region: each change is drawn for itself, with these shares of pieces. Where none
+# is, nothing changes: with those of WHOLE that is about 3 in 10.
+ELSEWHERE = 0.35  # another piece
+BLURRED = 0.5
+LIT = 0.4  # in other light or colour
+COLOURED = 0.5  # of these, in another colour
+WHOLE = 0.1  # nothing changes, whatever the others say
 
 LARGER = 1.5  # times at most that another piece is made larger or smaller
-LIGHT, COLOUR, CONTRAST = 0.8, 0.6, 0.3  # deviations of what is added, in those of pixels; factors
 BLUR = 1.0, 4.0  # σ, in pixels
+LIGHT, COLOUR = 0.8, 0.6  # deviations of what is added, in deviations of pixels
+CONTRAST = 0.3  # deviation from 1 of the factor before that
 REGIONS = 2  # in a piece, which show the same
 FAINTEST = 0.3  # share of something else that is mixed in at least
-RADII = 1.5, 18.0  # of a region, in pixels
-LINES = 0.35  # share of regions that are thin
+ALONG, ACROSS = (1.5, 18.0), (1.0, 12.0)  # half of a region's axes, in pixels
+LINES = 0.35  # share of regions that are lines, of 1 to 2 pixels across
 RAGGED = 0.35  # of a radius, deviation of a region's edge
 SEEN = 0.04  # of the range [-1, 1]: what changes less is no flaw
 FLAWED = 0.12  # share of a quarter of a cell that makes it flawed
@@ -94,10 +96,11 @@ def _update(
 def pieces(images: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:
     """Cut `PIECES` of images, uint8 (N, H, W, K), anywhere: (B, K, h, w) in [-1, 1].
 
-    Whole cells, of `PIECE` pixels a side at most; with `mirror`, half of them mirrored.
+    Of whole cells, as the images are, and `PIECE` pixels a side at most; with `mirror`, half of
+    them mirrored.
     """
     n, *size, _ = images.shape
-    h, w = (min(PIECE, side // CELL * CELL) for side in size)
+    h, w = (min(PIECE, side) for side in size)
     draws = torch.rand(4, PIECES, device=images.device, generator=generator).tolist()
     room = n, size[0] - h + 1, size[1] - w + 1
     places = [[int(draw * most) for draw in row] for row, most in zip(draws, room, strict=False)]
@@ -160,9 +163,9 @@ def _blurred(x: Tensor, generator: torch.Generator) -> Tensor:
     reach = min(round(3 * most), h - 1, w - 1)
     away = torch.arange(-reach, reach + 1, device=x.device)
     bell = (away / sigma).square().mul(-0.5).softmax(3).repeat_interleave(k, 0)
-    y = F.pad(x, 4 * (reach,), mode="reflect").view(1, b * k, h + 2 * reach, w + 2 * reach)
+    y = F.pad(x, 4 * (reach,), mode="reflect").reshape(1, b * k, h + 2 * reach, w + 2 * reach)
     y = F.conv2d(F.conv2d(y, bell, groups=b * k), bell.mT, groups=b * k)
-    return y.view_as(x)
+    return y.reshape(x.shape)
 
 
 def _regions(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -172,8 +175,6 @@ def _regions(x: Tensor, generator: torch.Generator) -> Tensor:
     """
     b, _, h, w = x.shape
     draw = partial(_draw, x, generator)
-    smallest, largest = RADII
-    ratio = largest / smallest
     down = torch.arange(h, device=x.device)[:, None] - h * draw()
     right = torch.arange(w, device=x.device) - w * draw()
     angle = math.pi * draw()
@@ -181,7 +182,7 @@ def _regions(x: Tensor, generator: torch.Generator) -> Tensor:
         right * angle.cos() + down * angle.sin(),
         down * angle.cos() - right * angle.sin(),
     )
-    long, short = smallest * ratio ** draw(), ratio ** draw()
+    long, short = (least * (most / least) ** draw() for least, most in (ALONG, ACROSS))
     short = torch.where(_chosen(LINES, x, generator), 1 + draw(), short)
     noise = torch.randn(b, 1, 8, 8, device=x.device, generator=generator)
     ragged = RAGGED * F.interpolate(noise, (h, w), mode="bicubic")

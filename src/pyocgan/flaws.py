@@ -9,6 +9,7 @@ Letters: B batch, K channels, H W pixels, h w cells.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -24,9 +25,7 @@ RARE = -3.0  # log-odds of a flaw before anything is learned (Lin et al., ICCV 2
 
 
 class FlawFinder(nn.Module):
-    """P: images → logits of a flaw in each cell, (B, K, H, W) in [-1, 1] → (B, h, w).
-
-    One cell for 8 pixels of a side, and for two or more that are left over.
+    """P: images → logits of a flaw in each cell, (B, K, H, W) in [-1, 1] → (B, ⌈H/8⌉, ⌈W/8⌉).
 
     Parameters
     ----------
@@ -42,9 +41,18 @@ class FlawFinder(nn.Module):
         self.logits = nn.Conv2d(4 * width, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.features(x.contiguous(memory_format=torch.channels_last))
+        features = self.features(in_whole_cells(x).contiguous(memory_format=torch.channels_last))
         logits: Tensor = self.logits(features)
         return logits[:, 0]
+
+
+def in_whole_cells(x: Tensor) -> Tensor:
+    """Return images (B, K, H, W) enlarged, where it takes that, to sides of whole cells.
+
+    What is left over would be the one place where P meets the end of an image within a cell.
+    """
+    size = [math.ceil(side / CELL) * CELL for side in x.shape[2:]]
+    return x if size == [*x.shape[2:]] else F.interpolate(x, size, mode="bilinear")
 
 
 def build(config: Config, channels: int, generator: torch.Generator) -> FlawFinder:
@@ -71,6 +79,4 @@ def surest(logits: Tensor) -> Tensor:
 
 def spread(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Interpolate −log(1 − p) of cells, from logits (B, h, w), to pixels: (B, H, W), > 0."""
-    cells = F.pad(F.softplus(logits)[:, None], (0, 1, 0, 1), mode="replicate")
-    pixels = F.interpolate(cells, scale_factor=CELL, mode="bilinear")
-    return pixels[:, 0, : size[0], : size[1]]
+    return F.interpolate(F.softplus(logits)[:, None], size, mode="bilinear")[:, 0]

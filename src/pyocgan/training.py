@@ -31,8 +31,10 @@ from .data.rule import averaged_down
 from .errors import ModelError, OcganError, UsageError
 from .evidence import Evidence
 from .files import write_bytes
-from .images import to_range
+from .flaws import in_whole_cells
+from .images import to_pixels, to_range
 from .networks import Networks, build
+from .scoring import batches
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -130,9 +132,11 @@ class Training:
             self.flaw_optimizer = flaw_training.build_optimizer(self.evidence.P)
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(small).to(fabric.device)
-        self.whole = self.images  # as P sees them
-        if config.uses_flaws and small is not train:
-            self.whole = torch.from_numpy(train).to(fabric.device)
+        self.whole: Tensor | None = None  # as P sees them
+        if config.uses_flaws:
+            parts = (in_whole_cells(to_range(torch.from_numpy(part))) for part in batches(train))
+            whole = np.concatenate([to_pixels(x) for x in parts])
+            self.whole = torch.from_numpy(whole).to(fabric.device)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
@@ -184,7 +188,7 @@ class Training:
     def restore_best(self) -> Networks:
         """Make the networks those of the epoch with the lowest validation error; return them.
 
-        At the end: those of the last epoch are gone. T stays that of the last epoch.
+        At the end: those of the last epoch are gone. T and P stay those of the last epoch.
         """
         self.nets.load_state_dict(self.best)
         return self.nets.eval()
@@ -307,6 +311,7 @@ class Training:
             )
         if self.evidence.P is not None:
             assert self.flaw_optimizer is not None
+            assert self.whole is not None
             steps = math.ceil(self.config.flaw_steps / in_all)
             losses["flaws"] = flaw_training.train(
                 self.evidence.P,

@@ -17,7 +17,6 @@ SQUARES = (64, 128, LARGEST_SIDE)  # sides
 MOST_BYTES = 2**30  # of all images together, where they are larger than the smallest square
 
 BITS = (8, 10, 12, 14, 16)  # that cameras have
-LOOKED_AT = 64  # images of 16 bits at most, to see how many are in use
 
 Size = tuple[int, int]
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
@@ -31,7 +30,7 @@ def infer_rule(
 ) -> tuple[ImageRule, tuple[str, ...]]:
     """Choose how the images of a source become arrays, by looking at their headers.
 
-    Of images with 16 bits some are decoded: where none is brighter than 4095, say, that is white.
+    Images with 16 bits are decoded: where none is brighter than 4095, say, that is white.
 
     Parameters
     ----------
@@ -126,9 +125,9 @@ def _has_16_bits(mode: str) -> bool:
 
 
 def _bits_in_use(source: Source) -> int:
-    """Return how many of 16 bits it takes to write the brightest pixel of some images."""
+    """Return how many of 16 bits it takes to write the brightest pixel of all images."""
     brightest = 0
-    for index in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int).tolist():
+    for index in range(len(source)):
         with suppress(UnreadableImage):  # `read` reports it
             image = source.image(index)
             if _has_16_bits(image.mode):

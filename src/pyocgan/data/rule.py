@@ -81,7 +81,8 @@ class ImageRule:
         resizing = "other sizes resized: Pillow bilinear, antialiased"
         seen = self.within(network_side).image_size
         less = "" if seen == self.image_size else f"; the networks see {size_text(seen)}"
-        return f"taken at {size} pixels ({resizing}), {channels}{less}"
+        white = "" if self.bits == 16 else f"; of 16 bits {2**self.bits - 1} is white"
+        return f"taken at {size} pixels ({resizing}), {channels}{white}{less}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give the rule as plain JSON values."""

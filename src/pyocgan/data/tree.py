@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -68,7 +68,8 @@ class Tree:
     labels
         A class name for each, or None where the paths name no classes.
     part
-        ``"train"`` or ``"test"`` where the tree has such parts and one was asked for.
+        ``"train"`` or ``"test"`` where the tree has such parts and one was asked for; and the
+        folder's name, where it is another.
     beside
         How many images lie beside the two parts and belong to neither.
     """
@@ -101,7 +102,8 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
     kept = [path for path in images if parts.get(_folder(path)) in wanted]
     below = [path.partition("/")[2] for path in kept]
     beside = sum(_folder(path) not in parts for path in images)
-    return Tree(tuple(kept), _labels(below), None if split == "all" else split, beside)
+    part = None if split == "all" else _named(split, parts)
+    return Tree(tuple(kept), _labels(below), part, beside)
 
 
 def without_wrapper(paths: Sequence[str]) -> tuple[str, list[str]]:
@@ -135,6 +137,11 @@ def _parts(paths: Sequence[str]) -> dict[str, str]:
         parts = {"train": "train", validation.pop(): "test"}
     divided = bool(tops) and (tops >= parts.keys() or tops <= parts.keys())
     return parts if divided else {}
+
+
+def _named(split: str, parts: Mapping[str, str]) -> str:
+    others = [folder for folder, part in parts.items() if part == split != folder]
+    return f"{split} ({others[0]})" if others else split
 
 
 def _labels(paths: Sequence[str]) -> tuple[str, ...] | None:
