@@ -280,7 +280,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return what each of the scores says of each image: name to (N,) float64.
 
         They add up to `novelty_scores`. Of several, each counts deviations from held-out normal
-        images, times its weight; see `pyocgan.novelty`.
+        images, of large ones those above the usual alone (`score_scale`), times its weight; see
+        `pyocgan.novelty`.
         """
         found = self._of_each(X, evidence.parts)
         return dict(zip(self.config_.scores, found.T, strict=True))

@@ -1,8 +1,8 @@
 """The sum of several scores, and what they need to be computed and compared.
 
 Each score of `novelty` is standardised by its logarithm's mean and deviation over held-out normal
-images, so that no anomaly and no test image counts; an image's novelty is their sum, weighted as
-`config.score_weights` says. A single score is returned as it is.
+images, so that no anomaly and no test image counts; an image's novelty is their sum, each by
+`config.score_scale` and weighted as `config.score_weights` says. A single score is as it is.
 Letters: N images, n normal ones, B batch, K channels, H W pixels, S sides, V views, F
 of T's features.
 """
