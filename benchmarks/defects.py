@@ -78,8 +78,7 @@ def grain(rng: np.random.Generator) -> Picture:
 
 def spoil(picture: Picture, defect: str, rng: np.random.Generator) -> Picture:
     """Return the picture with a defect of 5 to 30 pixels, on the ring of a washer."""
-    angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(45, 83)
-    row, column = SIDE / 2 + radius * np.sin(angle), SIDE / 2 + radius * np.cos(angle)
+    row, column = _on_the_ring(rng)
 
     def blob(low: float, high: float) -> Picture:
         square = (ROWS - row) ** 2 + (COLUMNS - column) ** 2
@@ -106,8 +105,7 @@ def spoil(picture: Picture, defect: str, rng: np.random.Generator) -> Picture:
 
 def spoil_otherwise(picture: Picture, fault: str, rng: np.random.Generator) -> Picture:
     """Return the picture with a fault of 10 to 60 pixels, on the ring of a washer."""
-    angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(45, 83)
-    row, column = SIDE / 2 + distance * np.sin(angle), SIDE / 2 + distance * np.cos(angle)
+    row, column = _on_the_ring(rng)
     radius = rng.uniform(5, 9)
     away = np.hypot(ROWS - row, COLUMNS - column)
     inside = gaussian_filter((away < radius).astype(float), 0.8)[..., None]
@@ -138,6 +136,12 @@ def spoil_otherwise(picture: Picture, fault: str, rng: np.random.Generator) -> P
     else:
         result = picture + 0.2 * np.exp(-(away**2) / (2 * 14**2))[..., None]
     return result
+
+
+def _on_the_ring(rng: np.random.Generator) -> tuple[float, float]:
+    """Draw the row and column of a place on a washer."""
+    angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(45, 83)
+    return SIDE / 2 + radius * np.sin(angle), SIDE / 2 + radius * np.cos(angle)
 
 
 @dataclass(frozen=True)

@@ -112,3 +112,14 @@ def weave(n, rng):
     rows, columns = np.mgrid[:64, :64]
     fabric = np.sin(0.9 * rows + at[0]) * np.sin(0.9 * columns + at[1])
     return np.uint8(127 + 60 * fabric + rng.normal(0, 4, (n, 64, 64)))
+
+
+def draw_spots(images, places, side, grey):
+    """Draw a square on each image, its corner at (row, column)."""
+    for image, (row, column) in zip(images, places, strict=True):
+        image[row : row + side, column : column + side] = grey
+
+
+def hottest(heat):
+    """Row and column of the hottest pixel of each heat map: (n, 2)."""
+    return np.array([np.unravel_index(one.argmax(), one.shape) for one in heat])

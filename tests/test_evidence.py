@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from conftest import weave
+from conftest import draw_spots, hottest, weave
 from pyocgan import (
     NoveltyDetector,
     baselines,
@@ -17,6 +17,7 @@ from pyocgan import (
     gradients,
     novelty,
     projection,
+    residual,
     scoring,
     turn_training,
     turns,
@@ -325,7 +326,7 @@ def test_with_two_sides_a_mirrored_image_looks_the_same_to_T():
 
 
 def test_turn_learning_rate_rises_and_ends_at_zero():
-    rates = [turn_training.learning_rate(done, 1.0) for done in np.linspace(0, 1, 101)]
+    rates = [residual.learning_rate(done, 1.0) for done in np.linspace(0, 1, 101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1)
     assert rates[-1] == pytest.approx(0)
@@ -615,12 +616,10 @@ def test_a_small_defect_is_found_wherever_it_is():
     found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(weave(60, rng))
     normal, spotted = weave(20, rng), weave(20, rng)
     places = rng.integers(8, 52, (20, 2))
-    for image, (row, column) in zip(spotted, places, strict=True):
-        image[row : row + 4, column : column + 4] = 230
+    draw_spots(spotted, places, 4, 230)
     scores = found.novelty_scores(np.concatenate([normal, spotted]))
     assert roc_auc_score(np.repeat([0, 1], 20), scores) > 0.98
-    hottest = [np.unravel_index(heat.argmax(), heat.shape) for heat in found.heatmap(spotted)]
-    assert np.abs(np.array(hottest) - places - 2).max() <= 6
+    assert np.abs(hottest(found.heatmap(spotted)) - places - 2).max() <= 6
 
 
 def test_an_edge_that_moves_does_not_outshine_a_defect_elsewhere():
@@ -637,10 +636,7 @@ def test_an_edge_that_moves_does_not_outshine_a_defect_elsewhere():
     found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(parts(80))
     spotted = parts(6)
     spotted[:, 40:44, 50:54] += 30
-    for heat in found.heatmap(spotted):
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
-        assert abs(row - 42) <= 6
-        assert abs(column - 52) <= 6
+    assert np.abs(hottest(found.heatmap(spotted)) - (42, 52)).max() <= 6
 
 
 def test_of_many_images_few_patches_are_kept(monkeypatch):

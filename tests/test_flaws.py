@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from conftest import weave
+from conftest import draw_spots, hottest, weave
 from pyocgan import NoveltyDetector, flaw_training, flaws
 from pyocgan.config import resolve
 from pyocgan.images import to_range
@@ -193,8 +193,7 @@ def test_P_learns_to_find_flaws_of_unseen_images_whose_like_it_never_saw(monkeyp
     optimizer, generator = flaw_training.build_optimizer(P), draws()
     normal, spotted = weave(30, rng), weave(30, rng)
     places = rng.integers(8, 50, (30, 2))
-    for image, (row, column) in zip(spotted, places, strict=True):
-        image[row : row + 6, column : column + 6] = 220
+    draw_spots(spotted, places, 6, 220)
     x = to_range(torch.from_numpy(np.concatenate([normal, spotted])[..., None]))
 
     def ask():
@@ -267,6 +266,8 @@ def test_P_sees_all_pixels_and_the_networks_fewer():
     without = training(resolve("default", settings | {"scores": "gradients"}))
     assert without.whole is None, "large images are kept for nobody"
     assert training(resolve("default", settings), size=(33, 47)).whole.shape == (20, 40, 48, 1)
+    same = training(resolve("default", settings | {"network_side": 64}))
+    assert same.whole is same.images, "kept twice"
 
 
 def test_training_of_P_goes_on_exactly_after_an_interruption(tmp_path):
@@ -294,12 +295,11 @@ def test_a_detector_with_flaws_finds_small_defects_and_says_where(size, tmp_path
     train, normal, spotted = (weave(n, rng)[:, : size[0], : size[1]] for n in (50, 20, 20))
     found = NoveltyDetector("default", settings=settings, fpr=0.2).fit(train)
     places = rng.integers(4, 50, (20, 2))
-    for image, (row, column) in zip(spotted, places, strict=True):
-        image[row : row + 5, column : column + 5] = 20
+    draw_spots(spotted, places, 5, 20)
     scores = found.novelty_scores(np.concatenate([normal, spotted]))
     assert roc_auc_score(np.repeat([0, 1], 20), scores) > 0.95
-    hottest = [np.unravel_index(heat.argmax(), heat.shape) for heat in found.heatmap(spotted)]
-    assert (np.abs(np.array(hottest) - places - 2.5).max(1) <= 8).mean() > 0.9
+    away = np.abs(hottest(found.heatmap(spotted)) - places - 2.5).max(1)
+    assert (away <= 8).mean() > 0.9
     found.save(tmp_path / "model")
     loaded = NoveltyDetector.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.novelty_scores(spotted), scores[20:])

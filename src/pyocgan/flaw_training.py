@@ -21,7 +21,7 @@ from torch.optim import AdamW, Optimizer
 from .config import Config
 from .flaws import CELL, FlawFinder, l_flaws
 from .images import to_range
-from .residual import learning_rate
+from .residual import set_learning_rate
 
 PIECE = 48  # pixels of a side that P learns from at once
 PIECES = 64  # in a batch
@@ -74,8 +74,7 @@ def train(
     P.train()
     losses = []
     for share in done:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(share, RATE)
+        set_learning_rate(optimizer, share)
         losses.append(_update(P, optimizer, images, generator, config))
     return torch.stack(losses).mean()
 

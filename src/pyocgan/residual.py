@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from .blank import blank
 
@@ -69,6 +70,15 @@ def build(make: Callable[[], Network], generator: torch.Generator) -> Network:
                 bound = module.weight[0].numel() ** -0.5
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)
     return network
+
+
+def set_learning_rate(optimizer: Optimizer, done: float) -> None:
+    """Let an optimiser's rate follow training, of which the share `done` is over, in [0, 1].
+
+    The rate that it was built with is the highest.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(done, optimizer.defaults["lr"])
 
 
 def learning_rate(done: float, peak: float) -> float:

@@ -31,7 +31,7 @@ from .data.rule import averaged_down
 from .errors import ModelError, OcganError, UsageError
 from .evidence import Evidence
 from .files import write_bytes
-from .flaws import in_whole_cells
+from .flaws import CELL, in_whole_cells
 from .images import to_pixels, to_range
 from .networks import Networks, build
 from .scoring import batches
@@ -134,9 +134,9 @@ class Training:
         self.images = torch.from_numpy(small).to(fabric.device)
         self.whole: Tensor | None = None  # as P sees them
         if config.uses_flaws:
-            parts = (in_whole_cells(to_range(torch.from_numpy(part))) for part in batches(train))
-            whole = np.concatenate([to_pixels(x) for x in parts])
-            self.whole = torch.from_numpy(whole).to(fabric.device)
+            whole = _in_whole_cells(train)
+            is_small = whole is small
+            self.whole = self.images if is_small else torch.from_numpy(whole).to(fabric.device)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
@@ -427,6 +427,14 @@ def open_fabric(device: str, precision: str) -> Fabric:
         except (RuntimeError, ValueError) as error:
             line = " ".join(str(error).split())
             raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
+
+
+def _in_whole_cells(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return images (N, H, W, K) enlarged as P would, once for all; those of whole cells stay."""
+    if not any(side % CELL for side in pixels.shape[1:3]):
+        return pixels
+    parts = (in_whole_cells(to_range(torch.from_numpy(part))) for part in batches(pixels))
+    return np.concatenate([to_pixels(part) for part in parts])
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

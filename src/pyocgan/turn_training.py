@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.optim import Optimizer
 
 from .config import Config
-from .residual import learning_rate
+from .residual import set_learning_rate
 from .turns import TurnClassifier, l_turns, seen
 
 SHIFT = 0.1  # share of a side by which an image is moved at most
@@ -62,8 +62,7 @@ def train(
         needs two.
     """
     for optimizer in optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(done, optimizer.defaults["lr"])
+        set_learning_rate(optimizer, done)
     T.train()
     parts = (part for batch in batches for part in torch.split(batch, config.turn_images))
     losses = [
