@@ -136,12 +136,19 @@ def benchmark(
     cells = plan(pools, methods, classes=wanted, seeds=numbers)
     if protocol == 2 and numbers != [0] and any(not cell.method.is_random for cell in cells):
         terminal.note("methods without randomness run once a class, as seed 0")
-    pending = unfinished(cells, out, overwrite=overwrite)
+    remaining = partial(unfinished, cells, out, overwrite=overwrite)
+    pending = remaining()
     if dry_run:
         _print_plan(cells, pending, out, jobs, as_json=as_json)
         return
     start = partial(run, jobs=jobs, executor=executor, overwrite=overwrite, stack=stack)
-    failed = _compute(cells, pending, out, start, quiet=quiet)
+    try:
+        failed = _compute(cells, pending, out, start, quiet=quiet)
+    except KeyboardInterrupt:
+        raise TrainingInterruptedError(
+            f"interrupted: {len(cells) - len(remaining())} of {len(cells)} cells are finished and "
+            "stay; the same command goes on from there"
+        ) from None
     _print_results(_stored(cells, failed, out, overwrite=overwrite), as_json=as_json)
     if failed:
         raise OcganError(
@@ -255,17 +262,10 @@ class _Silent:
     to_do: int
     started: float = field(default_factory=time.monotonic)
     done: int = 0
-    without_result: int = 0
 
     def show(self, outcome: Outcome) -> None:
         """Take note of a cell that has ended."""
         self.done += 1
-        self.without_result += outcome.result is None
-
-    @property
-    def finished(self) -> int:
-        """How many cells have a result."""
-        return self.total - self.to_do + self.done - self.without_result
 
     @property
     def left(self) -> str:
@@ -332,16 +332,10 @@ def _display(cells: Sequence[Cell], pending: Sequence[Cell], *, quiet: bool) -> 
 def _follow(outcomes: Iterable[Outcome], display: _Silent) -> list[Outcome]:
     """Show cells as they end; return those that failed."""
     failed = []
-    try:
-        for outcome in outcomes:
-            display.show(outcome)
-            if outcome.error is not None:
-                failed.append(outcome)
-    except KeyboardInterrupt:
-        raise TrainingInterruptedError(
-            f"interrupted: {display.finished} of {display.total} cells are finished and stay; the "
-            "same command goes on from there"
-        ) from None
+    for outcome in outcomes:
+        display.show(outcome)
+        if outcome.error is not None:
+            failed.append(outcome)
     return failed
 
 
