@@ -243,10 +243,28 @@ def test_16_bit_images_are_turned_too():
     np.testing.assert_array_equal(np.asarray(decode(file)), np.rot90(values, -1))
 
 
-def test_first_frame_of_several():
-    frames = [Image.new("L", (16, 12), value) for value in (7, 99)]
-    file = saved(frames[0], "TIFF", save_all=True, append_images=frames[1:])
-    assert (GREY.apply(decode(file)) == 7).all()
+def frames(format, *kinds, **options):
+    """Three images in one file, 7, 99, 99 all over; `kinds` of the last two, as TIFF has them."""
+    first, *others = (Image.new("L", (16, 12), value) for value in (7, 99, 99))
+    for other, kind in zip(others, kinds, strict=bool(kinds)):
+        other.encoderinfo = {"tiffinfo": {254: kind}}
+    return saved(first, format, save_all=True, append_images=others, **options)
+
+
+def test_first_frame_of_an_animation():
+    assert (GREY.apply(decode(frames("WEBP", lossless=True))) == 7).all()
+
+
+@pytest.mark.parametrize("kinds", [(1, 1), (1, 4)])
+def test_thumbnails_and_masks_behind_a_tiff_are_passed_over(kinds):
+    assert (GREY.apply(decode(frames("TIFF", *kinds))) == 7).all()
+
+
+@pytest.mark.parametrize(("kinds", "pages"), [((), 3), ((0, 2), 3), ((0, 1), 2)])
+@pytest.mark.parametrize("read", [decode, read_header])
+def test_a_stack_of_pages_is_refused_whoever_reads_it(read, kinds, pages):
+    with pytest.raises(UnreadableImage, match=f"is a stack of {pages} pages: save each as a file"):
+        read(frames("TIFF", *kinds))
 
 
 def test_large_jpeg_is_drafted_without_visible_change(tmp_path):

@@ -50,6 +50,7 @@ _UPRIGHT = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 _BITS_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
+_KIND_OF_PAGE_TAG, _THUMBNAIL_OR_MASK = 254, 1 | 4  # of TIFF
 
 
 class UnreadableImage(InputError):  # noqa: N818
@@ -119,7 +120,7 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
-    """Decode the first frame and turn it upright (EXIF).
+    """Decode the image, of an animation the first, and turn it upright (EXIF).
 
     Parameters
     ----------
@@ -219,7 +220,7 @@ def _opened(file: BinaryIO) -> ImageFile.ImageFile:
         raise unreadable("is empty (0 bytes)")
     for signature, plugin in _PLUGINS.items():
         if start.startswith(signature):
-            return _of_bearable_size(plugin(file))
+            return _alone(_of_bearable_size(plugin(file)))
     if start.startswith(_BIG_TIFF_REVERSED):
         raise unreadable("is a BigTIFF with the high bytes first, not read here: save it as TIFF")
     raise unreadable("is not a PNG, JPEG, BMP, TIFF or WebP image")
@@ -230,6 +231,20 @@ def _of_bearable_size(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
     if width * height > LIMIT_MEGAPIXELS * 1_000_000:
         size = size_text((height, width))
         raise unreadable(f"is {size} pixels, over the limit of {LIMIT_MEGAPIXELS} megapixels")
+    return image
+
+
+def _alone(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
+    """Refuse a stack: of the pages of a TIFF all but the first would be passed over in silence."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.n_frames == 1:
+        return image
+    pages = 1
+    for further in range(1, image.n_frames):
+        image.seek(further)
+        pages += not image.tag_v2.get(_KIND_OF_PAGE_TAG, 0) & _THUMBNAIL_OR_MASK
+    if pages > 1:
+        raise unreadable(f"is a stack of {pages:,} pages: save each as a file of its own")
+    image.seek(0)
     return image
 
 
