@@ -106,8 +106,8 @@ class Config:
     mining_warmup: float = _field(0.2, "Share of the epochs that pass before mining starts.")
 
     # Optimisation (section 3.4). Batch size and epochs are not printed.
-    learning_rate: float = _field(2e-4, "Adam's learning rate, for all networks but T.")
-    adam_beta1: float = _field(0.5, "Adam's β₁, for all networks but T.")
+    learning_rate: float = _field(2e-4, "Adam's learning rate, for all networks but T and P.")
+    adam_beta1: float = _field(0.5, "Adam's β₁, for all networks but T and P.")
     batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.")
     epochs: int = _field(50, "Passes over the training images.")
     least_iterations: int = _field(
@@ -130,8 +130,8 @@ class Config:
     )
     score_scale: Literal["linear", "surplus"] = _field(
         "linear",
-        "How deviations from held-out images count in the sum: linear, or surplus, those above the "
-        "usual alone, many as their logarithm, so no score excuses or outshouts what another says.",
+        "How a deviation z from held-out images counts in the sum: linear, as z; surplus, as "
+        "log(1 + log(1 + e^z)), so a low one excuses no other, and a large one drowns none.",
     )
     gradient_smoothing: float = _field(
         0.0, "σ of a blur before oriented gradients are taken, in cells of two pixels or more."
@@ -159,7 +159,8 @@ class Config:
     )
     turn_crop: float = _field(
         1.0,
-        "Smallest part of an image's sides that T trains on (to 1.05), made as large; 1: none.",
+        "T trains on parts of images, of this share of the sides to 1.05, made as large as images; "
+        "1: on whole images.",
     )
     turn_sides: Literal[1, 2] = _field(
         1, "What T's scores look at: 1, the image; 2, the mirrored one as well."

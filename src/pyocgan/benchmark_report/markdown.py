@@ -14,7 +14,8 @@ from .verdict import PRESETS_TEXT, caveats, data_seen, headline, notes, origins,
 INTRODUCTION = f"""\
 # Results
 
-Made by `ocgan report --docs` from the summaries in `results/`; a test keeps it true.
+Made by `ocgan report --docs docs/results.md` from the summaries in `results/`; a test
+keeps it true.
 
 Every number is the AUROC of one class against all others, ± the standard deviation over seeds;
 "mean" is the mean over classes of the means over seeds. Bold is the best measured here. Methods

@@ -48,8 +48,11 @@ app = cyclopts.App(
     default_parameter=cyclopts.Parameter(show_default=_shown_default),
     suppress_keyboard_interrupt=False,  # `run` says what happened
 )
-for command in (demo, train, predict, evaluate, report, info):
+for command in (demo, train, predict):
     app.command(command)
+app.command(evaluate, usage="Usage: ocgan evaluate [OPTIONS] MODEL [SOURCE]")
+app.command(report, usage="Usage: ocgan report [OPTIONS] [FOLDER]")
+app.command(info, usage="Usage: ocgan info [OPTIONS] [MODEL]")
 app.command(data_app)
 app.command(benchmark_app)
 

@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 Group = tuple[str, Protocol, str]
 LARGEST_SEED = 2**32 - 1  # of NumPy and scikit-learn
 
-app = cyclopts.App(name="benchmark", help_format="markdown")
+app = cyclopts.App(
+    name="benchmark",
+    help_format="markdown",
+    usage="Usage: ocgan benchmark --dataset STR... --out PATH [OPTIONS]",
+)
 
 
 @app.default
@@ -61,10 +65,10 @@ def benchmark(
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     settings: Annotated[SettingFlags | None, Parameter(name="*", group=SETTINGS_GROUP)] = None,
 ) -> None:
-    """Measure methods on every class of a data set; one result file a cell.
+    """Measure methods on every class of a data set; one result file for each class, seed, method.
 
     Interrupted at any moment, the same command goes on; several may work on the same folder at
-    once. A finished cell is never computed again.
+    once. What is finished, here called a cell, is never computed again.
 
     Parameters
     ----------

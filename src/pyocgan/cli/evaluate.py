@@ -61,7 +61,7 @@ def evaluate(
     as_json
         Print JSON.
     device
-        cpu, cuda or mps.
+        auto (cuda or cpu), cpu, cuda or mps.
     """
     from ..data import read
     from ..detector import NoveltyDetector

@@ -17,7 +17,7 @@ def info(
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Describe a model, or this installation and its presets, for grey images of up to 32 pixels.
+    """Describe a model, or else this installation and what its presets are for small grey images.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def predict(
     data_root
         Where named data sets lie.
     device
-        cpu, cuda or mps.
+        auto (cuda or cpu), cpu, cuda or mps.
     """
     from ..detector import NoveltyDetector
     from ..files import check_writable

@@ -65,7 +65,8 @@ def train(
         images are taken for normal.
     protocol
         1: hold out 20 % of the class for `ocgan evaluate`. 2: learn the official training part.
-        dev: 1 within the training part.
+        dev: 1 within the training part. Without it: learn all of the training part, or of a source
+        that has no parts.
     data_root
         Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
