@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from data_fixtures import write_idx, write_tree
 from pyocgan import claims, methods
@@ -202,6 +203,15 @@ def test_results_do_not_depend_on_the_number_of_jobs(tmp_path):
     for (path, first), second in zip(one.items(), two.values(), strict=True):
         assert first["auroc"] == second["auroc"], path
         assert first["data"] == second["data"]
+        assert second["environment"]["threads"] == 1
+
+
+def test_results_say_how_many_threads_computed_them(tmp_path):
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            assert benchmark(tmp_path / f"{threads}", "-q", classes="8", method="knn") == 0
+        (result,) = results(tmp_path / f"{threads}").values()
+        assert result["environment"]["threads"] == threads
 
 
 def test_results_of_a_stack_are_those_of_one_by_one(tmp_path):

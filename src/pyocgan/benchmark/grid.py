@@ -16,7 +16,7 @@ from typing import Any, Literal
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from ..claims import claim_from_afar, claimed, is_claimed
 from ..data import ImageRule
@@ -216,7 +216,9 @@ def _write(
 ) -> _End:
     if isinstance(measured, OcganError):
         return None, str(measured)
-    result, scores = {**measured[0], **about}, measured[1]
+    threads = max(pool["num_threads"] for pool in threadpool_info())  # of this process, at most
+    environment = {**about["environment"], "threads": threads}
+    result, scores = {**measured[0], **about, "environment": environment}, measured[1]
     try:
         cell.write(cell.path(folder), result, scores)
     except OcganError as error:
