@@ -9,7 +9,7 @@ import pytest
 
 from pyocgan.calibration import (
     Calibration,
-    Split,
+    SplitCounts,
     above_rounding,
     check_fpr,
     images_needed,
@@ -119,10 +119,10 @@ def test_calibration_needs_finite_scores(scores):
 
 def test_known_splits():
     shares = {"validation": 0.1, "calibration": 0.1}
-    assert split_counts(6000, **shares, fpr=0.01) == Split(4800, 600, 600)
-    assert split_counts(500, **shares, fpr=0.01) == Split(351, 50, 99)  # the rate needs 99
-    assert split_counts(198, **shares, fpr=0.01) == Split(79, 20, 99)
-    assert split_counts(4, **shares, fpr=0.5) == Split(2, 1, 1)
+    assert split_counts(6000, **shares, fpr=0.01) == SplitCounts(4800, 600, 600)
+    assert split_counts(500, **shares, fpr=0.01) == SplitCounts(351, 50, 99)  # the rate needs 99
+    assert split_counts(198, **shares, fpr=0.01) == SplitCounts(79, 20, 99)
+    assert split_counts(4, **shares, fpr=0.5) == SplitCounts(2, 1, 1)
 
 
 @pytest.mark.parametrize("fpr", [0.01, 0.05, 0.1, 0.3, 0.5])

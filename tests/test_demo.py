@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from pyocgan.demo import SETTINGS, STAGES, Demo, latent_square
-from pyocgan.report import write_demo_page
+from pyocgan.demo_page import write_demo_page
 
 TINY = SETTINGS | {
     "autoencoder_width": 4,

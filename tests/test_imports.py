@@ -17,8 +17,8 @@ ROOT = Path(pyocgan.__file__).parent
 LAYERS = """
     errors blank
     data files figures images calibration evaluation
-    config report model_folder baselines
-    convolution gradients losses residual run_folder tasks
+    config pages model_folder baselines
+    convolution gradients losses residual run_folder tasks demo_page
     claims turns flaws
     networks turn_training flaw_training
     frozen folding
@@ -38,8 +38,8 @@ LAYER = {
 } | {"__init__": 0}
 
 TORCH_FREE = """
-    config data errors files figures report tasks model_folder run_folder calibration baselines
-    evaluation methods benchmark benchmark_report cli cli.train cli.predict cli.evaluate
+    config data errors files figures pages demo_page tasks model_folder run_folder calibration
+    baselines evaluation methods benchmark benchmark_report cli cli.train cli.predict cli.evaluate
     cli.report cli.info
 """
 HEAVY = {"torch", "lightning_fabric"}

@@ -22,7 +22,7 @@ LEAST_MARGIN = 1e-3  # of sums of deviations, which are near 0
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitCounts:
     """How many normal images train, choose the checkpoint (validation), and calibrate."""
 
     train: int
@@ -47,7 +47,7 @@ def check_fpr(fpr: float) -> None:
         )
 
 
-def split_counts(n: int, *, validation: float, calibration: float, fpr: float) -> Split:
+def split_counts(n: int, *, validation: float, calibration: float, fpr: float) -> SplitCounts:
     """Share out `n` normal images.
 
     Calibration takes its fraction, or as many as `fpr` needs if that is more, but never more than
@@ -71,7 +71,7 @@ def split_counts(n: int, *, validation: float, calibration: float, fpr: float) -
     n_calibration = max(math.ceil(calibration * n), smallest)
     n_calibration = min(n_calibration, _most_calibration(n, validation))
     n_validation = _validation(n, validation)
-    return Split(n - n_calibration - n_validation, n_validation, n_calibration)
+    return SplitCounts(n - n_calibration - n_validation, n_validation, n_calibration)
 
 
 def _validation(n: int, fraction: float) -> int:

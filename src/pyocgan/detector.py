@@ -22,7 +22,7 @@ from torch import Tensor
 
 from . import evidence, model_folder, scoring
 from .blank import blank
-from .calibration import Calibration, Split, above_rounding, check_fpr, split_counts
+from .calibration import Calibration, SplitCounts, above_rounding, check_fpr, split_counts
 from .config import Config, check_settings, resolve, settle
 from .data import (
     SKIPPING,
@@ -95,7 +95,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Scores of held-out normal images.
     threshold_, offset_ : float
         The novelty score above which an image is novel; its negative, as scikit-learn names it.
-    split_ : Split
+    split_ : SplitCounts
         How many images trained, validated and calibrated.
     history_ : tuple of Record
         One record an epoch.
@@ -408,7 +408,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.parameters_ = content["parameters"]
         self.config_ = Config(**check_settings(model_folder.completed(content["config"])))
         self.rule_ = ImageRule.from_dict(content["image_rule"])
-        self.split_ = Split(**content["split"])
+        self.split_ = SplitCounts(**content["split"])
         self.best_epoch_, self.seconds_ = content["best_epoch"], content["seconds"]
         self.fingerprint_, self.about_ = content["fingerprint"], content["about"]
         self.notes_ = tuple(content["notes"])
@@ -523,7 +523,7 @@ class _Prepared:
     rule: ImageRule
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
-    split: Split
+    split: SplitCounts
     fingerprint: str
     train: NDArray[np.uint8]
     validation: NDArray[np.uint8]

@@ -7,6 +7,8 @@ import json
 import os
 import stat
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +17,8 @@ import numpy as np
 
 from .errors import OcganError, UsageError, system_reason
 
+# What numpy and zipfile raise for bytes that are not an .npz, or no longer one.
+NPZ_DAMAGE = (ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 

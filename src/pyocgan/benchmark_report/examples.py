@@ -24,7 +24,7 @@ from ..benchmark.images import pool_name
 from ..data import Source, infer_rule, open_source, read
 from ..errors import InputError, OcganError, system_reason
 from ..figures import png_bytes
-from ..report import DAMAGE
+from ..files import NPZ_DAMAGE
 from ..tasks import TESTED_PART
 from .tables import MOST_COLUMNS, Paths, Row, Table
 
@@ -159,7 +159,7 @@ def scores_of(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{str(file)!r} is missing: put it back, or {AGAIN}")
     try:
         scores = read_scores(path)
-    except (OSError, *DAMAGE) as error:
+    except (OSError, *NPZ_DAMAGE) as error:
         reason = system_reason(error)
         raise InputError(f"{str(file)!r} cannot be read: {reason}; {advice}") from None
     missing = {"index", "label", "is_novel", "score"} - scores.keys()

@@ -19,7 +19,7 @@ from .. import figures
 from ..errors import InputError, unknown
 from ..figures import Curve, Series, Style
 from ..files import write_text
-from ..report import Picture, picture, render
+from ..pages import Picture, picture, render
 from . import bootstrap
 from .bootstrap import Interval
 from .examples import KINDS, Gallery, gallery, scores_of

@@ -37,8 +37,8 @@ def demo(
     import torch
 
     from ..demo import STAGES, Demo
+    from ..demo_page import write_demo_page
     from ..files import check_writable
-    from ..report import write_demo_page
 
     check_writable(out)
     # Networks for 8×8 pixels: a second thread saves nothing on idle cores, and on busy ones, where

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from pyocgan import figures, report
+from pyocgan import demo_page, figures, pages
 from pyocgan.errors import InputError
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -114,7 +114,7 @@ def folder(tmp_path_factory):
     """A demo's folder with its page built, for tests that only look."""
     folder = tmp_path_factory.mktemp("demo")
     write_demo(folder)
-    report.write_demo_page(folder)
+    demo_page.write_demo_page(folder)
     return folder
 
 
@@ -124,9 +124,9 @@ def copied(folder, tmp_path, monkeypatch):
     for name in ("demo.json", "demo.npz"):
         shutil.copy(folder / name, tmp_path)
     dot = figures.png_bytes(Image.new("L", (2, 2), 128))
-    drawings = report._drawings
+    drawings = demo_page._drawings
     monkeypatch.setattr(
-        report, "_drawings", lambda *given: dict.fromkeys(drawings(*given), lambda *_: dot)
+        demo_page, "_drawings", lambda *given: dict.fromkeys(drawings(*given), lambda *_: dot)
     )
     return tmp_path
 
@@ -137,7 +137,7 @@ def changed(folder, change):
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    return report.write_demo_page(folder).read_text()
+    return demo_page.write_demo_page(folder).read_text()
 
 
 class Page(HTMLParser):
@@ -207,7 +207,7 @@ def test_the_png_files_are_the_pages_pictures_without_dates(folder, name):
 def test_a_copied_folder_gives_the_same_bytes_and_nothing_else(folder, tmp_path):
     for name in ("demo.json", "demo.npz"):
         shutil.copy(folder / name, tmp_path)
-    assert report.write_demo_page(tmp_path) == tmp_path / "index.html"
+    assert demo_page.write_demo_page(tmp_path) == tmp_path / "index.html"
     for name in WRITTEN:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     names = {path.name for path in tmp_path.iterdir()}
@@ -215,7 +215,7 @@ def test_a_copied_folder_gives_the_same_bytes_and_nothing_else(folder, tmp_path)
 
 
 def test_neither_torch_nor_pyplot_is_loaded():
-    code = "import sys, pyocgan.report; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
+    code = "import sys, pyocgan.demo_page; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -364,7 +364,7 @@ def cut(name):
 def test_what_is_no_demo_is_refused_in_one_line(copied, damage, words):
     damage(copied)
     with pytest.raises(InputError, match=words) as caught:
-        report.write_demo_page(copied)
+        demo_page.write_demo_page(copied)
     assert "\n" not in str(caught.value)
     assert not (copied / "index.html").exists()
 
@@ -414,8 +414,8 @@ def test_the_reconstruction_table_draws_colour_images_and_marks_the_normal_class
 
 
 def test_durations_and_shares_read_as_people_say_them():
-    assert report.format_duration(121.3) == "2 min 1 s"
-    assert report.format_duration(3.21) == "3.2 s"
-    assert report.format_duration(7200) == "2 h"
-    assert report.format_percent(0.05) == "5\u202f%"
-    assert report.format_percent(None) == report.format_auroc(None) == "–"
+    assert pages.format_duration(121.3) == "2 min 1 s"
+    assert pages.format_duration(3.21) == "3.2 s"
+    assert pages.format_duration(7200) == "2 h"
+    assert pages.format_percent(0.05) == "5\u202f%"
+    assert pages.format_percent(None) == pages.format_auroc(None) == "–"

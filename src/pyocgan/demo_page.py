@@ -1,40 +1,32 @@
-"""Files in, one self-contained HTML page out. No torch; a copied folder gives the same page.
+"""The page of ``ocgan demo``: files in, page out; a copied folder gives the same page.
 
-The page of ``ocgan demo`` reads ``demo.json`` (numbers and text) and ``demo.npz`` (images and
-scores) and nothing else. It writes ``index.html`` and four pictures beside them. Pages are
-Jinja2 templates with autoescape on; pictures stand in the page as data URIs.
+It reads ``demo.json`` (numbers and text) and ``demo.npz`` (images and scores) and nothing else, and
+writes ``index.html`` and four pictures beside them.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from . import figures
 from .errors import InputError
-from .figures import DENSITY, NARROW, STYLES, WIDE, Style
-from .files import write_bytes
+from .figures import NARROW, STYLES, WIDE, Style
+from .files import NPZ_DAMAGE, write_bytes
+from .pages import Draw, format_duration, picture, render
 
 Arrays = Mapping[str, NDArray[Any]]
-Draw = Callable[[Style, int], bytes]
 
 _NETWORKS = {"ae": "other", "ocgan": "accent"}  # problem first, then answer; with their colours
 _IMAGE_ARRAYS = {"inputs": 5, "ae": 5, "ocgan": 5, "walk": 5, "samples_ae": 4, "samples_ocgan": 4}
-
-# What numpy and zipfile raise for bytes that are not an .npz, or no longer one.
-DAMAGE = (ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -79,24 +71,6 @@ class Demo:
         return tuple(name for name in self.classes if name != self.normal_class)
 
 
-@dataclass(frozen=True)
-class Source:
-    """One picture as a data URI; width and height in CSS pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture on light or dark paper, for a page and for a phone (None: the same one)."""
-
-    theme: str
-    wide: Source
-    narrow: Source | None
-
-
 def write_demo_page(folder: Path) -> Path:
     """Build the page of ``ocgan demo`` from the files in `folder`.
 
@@ -133,39 +107,6 @@ def write_demo_page(folder: Path) -> Path:
     page = render("demo.html.j2", **_context(demo, arrays), pictures=pictures)
     write_bytes(folder / "index.html", page.encode())
     return folder / "index.html"
-
-
-def render(template: str, **context: object) -> str:
-    """Fill a template of this package; a name that it needs and does not get is an error."""
-    environment = Environment(
-        loader=PackageLoader("pyocgan"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(auroc=format_auroc, percent=format_percent)
-    environment.globals["styles"] = STYLES
-    return environment.get_template(template).render(**context)
-
-
-def format_auroc(value: float | None) -> str:
-    """Write an AUROC with three decimals, a missing one as a dash."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def format_percent(share: float | None) -> str:
-    """Write a share in 0 … 1 as a percentage with at most one decimal, a missing one as a dash."""
-    return "–" if share is None else f"{100 * share:.1f}".removesuffix(".0") + "\u202f%"
-
-
-def format_duration(seconds: float) -> str:
-    """Write a time as people say it: ``"2 min 1 s"``."""
-    hours, rest = divmod(round(seconds), 3600)
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    parts = ((hours, "h"), (rest // 60, "min"), (rest % 60, "s"))
-    return " ".join(f"{count} {unit}" for count, unit in parts if count)
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -261,7 +202,7 @@ def _read_arrays(path: Path, demo: Demo) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except DAMAGE as error:
+    except NPZ_DAMAGE as error:
         raise InputError(f"{str(path)!r} is damaged: {error}") from None
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
@@ -454,16 +395,3 @@ def _square(images: figures.Images) -> figures.Images:
     """Lay n images out as a square table: (n, H, W, K) -> (r, r, H, W, K), r² the largest <= n."""
     side = math.isqrt(len(images))
     return images[: side * side].reshape(side, side, *images.shape[1:])
-
-
-def picture(theme: str, draw: Draw, drawn: bytes | None = None) -> Picture:
-    """Draw a picture for both widths; `drawn` is the wide one where it exists already."""
-    wide = _source(drawn or draw(STYLES[theme], WIDE))
-    narrow = _source(draw(STYLES[theme], NARROW))
-    return Picture(theme, wide, None if narrow == wide else narrow)
-
-
-def _source(png: bytes) -> Source:
-    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # the PNG's header
-    uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    return Source(uri, width // DENSITY, height // DENSITY)
