@@ -21,7 +21,7 @@ from torch.optim import AdamW, Optimizer
 from .config import Config
 from .flaws import CELL, FlawFinder, l_flaws
 from .images import to_range
-from .residual import set_learning_rate
+from .residual import half_mirrored, sampled, set_learning_rate
 
 PIECE = 48  # pixels of a side that P learns from at once
 PIECES = 64  # in a batch
@@ -105,10 +105,7 @@ def pieces(images: Tensor, generator: torch.Generator, *, mirror: bool) -> Tenso
     places = [[int(draw * most) for draw in row] for row, most in zip(draws, room, strict=False)]
     cut = [images[i, a : a + h, b : b + w] for i, a, b in zip(*places, strict=True)]
     x = to_range(torch.stack(cut))
-    if mirror:
-        turned = torch.tensor(draws[3], device=x.device) < 0.5
-        x = torch.where(turned[:, None, None, None], x.flip(3), x)
-    return x
+    return half_mirrored(x, draws[3]) if mirror else x
 
 
 def spoil(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -150,8 +147,7 @@ def _resized(x: Tensor, generator: torch.Generator) -> Tensor:
     rows = torch.zeros(len(x), 2, 3, device=x.device)
     rows[:, 0, 0] = rows[:, 1, 1] = aside
     rows[:, 0, 1], rows[:, 1, 0] = -down, down
-    grid = F.affine_grid(rows, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    return sampled(x, rows)
 
 
 def _blurred(x: Tensor, generator: torch.Generator) -> Tensor:

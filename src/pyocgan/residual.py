@@ -1,4 +1,4 @@
-"""What T and P are made of: small residual networks, and how they and their rates begin.
+"""What T and P share: small residual networks, how their rates go, how their images are moved.
 
 Letters: B batch, K channels, H W pixels.
 """
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.optim import Optimizer
 
 from .blank import blank
@@ -89,3 +90,19 @@ def learning_rate(done: float, peak: float) -> float:
     if done < 0.2:
         return peak * (0.1 + 4.5 * done)
     return peak * 0.5 * (1 + math.cos(math.pi * (done - 0.2) / 0.8))
+
+
+def half_mirrored(x: Tensor, draws: list[float]) -> Tensor:
+    """Mirror those images (B, K, H, W) whose draw, in [0, 1), is below one half."""
+    mirrored = torch.tensor(draws, device=x.device) < 0.5
+    return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+
+
+def sampled(x: Tensor, rows: Tensor) -> Tensor:
+    """Return images (B, K, H, W) under affine maps (B, 2, 3), interpolated, reflected outside.
+
+    A map leads from places in the result to places in the image, both in [-1, 1].
+    """
+    with torch.autocast(x.device.type, enabled=False):  # bfloat16 has no such fine places
+        grid = F.affine_grid(rows, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.optim import Optimizer
 
 from .config import Config
-from .residual import set_learning_rate
+from .residual import half_mirrored, sampled, set_learning_rate
 from .turns import TurnClassifier, l_turns, seen
 
 SHIFT = 0.1  # share of a side by which an image is moved at most
@@ -102,9 +102,7 @@ def cropped(x: Tensor, generator: torch.Generator, smallest: float) -> Tensor:
     rows = torch.zeros(len(x), 2, 3, device=x.device)
     rows[:, 0, 0] = rows[:, 1, 1] = part
     rows[:, 0, 2], rows[:, 1, 2] = room * (2 * right - 1), room * (2 * down - 1)
-    with torch.autocast(x.device.type, enabled=False):  # bfloat16 has no such fine places
-        grid = F.affine_grid(rows, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    return sampled(x, rows)
 
 
 def moved(x: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:
@@ -121,10 +119,7 @@ def moved(x: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:
     shifted = torch.stack(
         [y[:, a : a + h, b : b + w] for y, a, b in zip(padded, rows, columns, strict=True)]
     )
-    if not mirror:
-        return shifted
-    mirrored = torch.tensor(draws[2], device=x.device) < 0.5
-    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
+    return half_mirrored(shifted, draws[2]) if mirror else shifted
 
 
 class Muon(torch.optim.Muon):
