@@ -884,7 +884,7 @@ def test_the_lines_of_the_help_text_are_filled(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "300")
     assert run(["benchmark", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "several may work on the same folder at once. A finished cell" in shown
+    assert "several may work on the same folder at once. What is finished" in shown
     assert "repeat it for more than one." in shown
     assert "the seed draws them. 2: train on a class" in shown
 
