@@ -13,6 +13,8 @@ from PIL import Image
 
 from conftest import ocgan, tiny_flags
 from data_fixtures import png_header, write_image, write_tree, zip_tree
+from pyocgan.data import open_source
+from pyocgan.errors import InputError
 from pyocgan.files import _UMASK, write_json
 
 FLAGS = ("--quiet", "--device=cpu", *tiny_flags())
@@ -163,6 +165,19 @@ def test_every_command_on_what_is_not_there(command, model, tmp_path, name):
         "data describe": ["gone"],
     }[name]
     check(command(*name.split(), *arguments), 3, "'gone' is no file, no folder and no data set")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_empty_argument_is_not_the_present_folder(command, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    write_tree(tmp_path, ["a.png"])
+    words = ["", "--out", "m"] if place == 0 else [".", "--out", ""]
+    code, _, errors = command("train", *words)
+    assert code == 2
+    assert errors[-1].startswith("ocgan: an argument is empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    with pytest.raises(InputError, match="'' is no file"):
+        open_source("")
 
 
 def test_a_misspelt_name_is_corrected(command, tmp_path):

@@ -717,7 +717,7 @@ def test_a_source_without_a_test_part(command, pictures, tmp_path):
     assert command("train", pictures, "--class=8", *flags, "--out", tmp_path / "m")[0] == 0
     code, _, errors = command("evaluate", tmp_path / "m")
     assert code == 2
-    assert "is not divided into train and test: use --protocol 1" in errors[-1]
+    assert "train, or run the benchmark, with --protocol 1" in errors[-1]
     one = ("--protocol=1", *flags, "--out", tmp_path / "one")
     assert command("train", pictures, "--class=8", *one)[0] == 0
     code, out, _ = command("evaluate", tmp_path / "one", "--json")

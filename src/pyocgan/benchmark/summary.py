@@ -129,7 +129,8 @@ def _cell(cells: Cells, first: Result, name: str, seed: int) -> Result:
     if (name, seed) in cells:
         return cells[name, seed]
     raise InputError(
-        f"the cell {_place(first, name, seed)} is missing: nothing is averaged without it"
+        f"the cell {_place(first, name, seed)} is missing, and nothing is averaged "
+        "without it: compute it, or name what is to be there with --classes and --seeds"
     )
 
 

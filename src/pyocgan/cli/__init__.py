@@ -72,6 +72,8 @@ def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     try:
         words = [STDIN if word == "-" else _expanded(word) for word in argv]  # - is an option
+        if "" in words:
+            raise UsageError("an argument is empty, perhaps a shell variable without a value")
         if STDIN in words and argv[0] != predict.__name__:
             raise UsageError("- is for ocgan predict alone: name a file")
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")

@@ -94,8 +94,9 @@ def open_parts(source: PathText, *, data_root: PathText | None = None) -> tuple[
     test = open_source(source, split="test", data_root=data_root)
     if not set(train.names).isdisjoint(test.names):
         raise UsageError(
-            f"{str(source)!r} is not divided into train and test: use --protocol 1, which holds "
-            "out 20 % of a class, or name other images to test on"
+            f"{str(source)!r} is not divided into train and test: train, or run the "
+            "benchmark, with --protocol 1, which holds out 20 % of a class, or name other images "
+            "to test on"
         )
     return train, test
 
@@ -118,6 +119,8 @@ def _open_path_or_name(given: PathText, split: str, data_root: PathText | None) 
 
 
 def _open_found(given: PathText, split: str, data_root: PathText | None) -> Source:
+    if not str(given):  # which Path takes for the present folder
+        raise InputError("'' is no file, no folder and no data set")
     path = Path(given).expanduser()
     data_set = find_named(str(given))
     if path.is_dir():
