@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from .work import (
     has_bfloat16,
     our_step,
     resolve_device,
+    stacked_step,
     training,
     yardstick_step,
 )
@@ -42,6 +44,7 @@ QUICK = {
 SECTIONS = ("training", "scoring", "memory", "growth")
 RATIOS = ("train-step-ratio", "score-ratio")
 OURS = "ours, float32"
+TOGETHER = (4, 10)  # models trained as one program, on a GPU
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -89,29 +92,36 @@ def _training(scale: Scale, device: torch.device) -> dict[str, Any]:
     _title(f"Training step, {size}, mining on; seconds, and the yardsticks' divided by them")
     cases = {name: yardstick_step(scale, name) for name in YARDSTICKS}
     cases[OURS] = our_step(scale, "32-true")
-    if has_bfloat16(device):
-        cases["ours, bf16-mixed"] = our_step(scale, "bf16-mixed")
+    models = dict.fromkeys(cases, 1)  # trained by a step
+    precisions = ("32-true", *(["bf16-mixed"] if has_bfloat16(device) else []))
+    for precision in precisions[1:]:
+        cases[f"ours, {precision}"] = our_step(scale, precision)
+    if device.type == "cuda":
+        for precision, count in product(precisions, TOGETHER):
+            name = f"ours, {precision}, one of {count}"
+            cases[name], models[name] = stacked_step(scale, precision, count), count
     timings = alternate(cases, device, budget=scale.budget)
     rows = {
-        name: {"seconds": timings.median(name)}
-        | {f"{y} / this": timings.ratio(y, name) for y in YARDSTICKS}
+        name: {"seconds": timings.median(name) / models.get(name, 1)}
+        | {f"{y} / this": timings.ratio(y, name) * models.get(name, 1) for y in YARDSTICKS}
         for name in cases
     }
     _table(rows)
     rounds = len(timings.seconds[OURS])
     print(f"medians of {rounds} rounds, each case once a round")
-
+    figures = {
+        "training": rows,
+        "training_rounds": timings.seconds,
+        "train-step-ratio": timings.ratio("literal", OURS),
+    }
+    if device.type == "cuda":  # where a step is one launch, and has no parts that one could time
+        return figures
     _title("Parts of our training step; milliseconds")
     seconds = parts_of_a_step(training(scale, iterations=20), 3 if scale.budget == 0 else 8)
     parts = {name: {"ms": 1000 * value} for name, value in seconds.items()}
     parts["in all"] = {"ms": sum(row["ms"] for name, row in parts.items() if name != ADAM)}
     _table(parts)
-    return {
-        "training": rows,
-        "training_rounds": timings.seconds,
-        "parts": parts,
-        "train-step-ratio": timings.ratio("literal", OURS),
-    }
+    return figures | {"parts": parts}
 
 
 def _scoring(scale: Scale, device: torch.device) -> dict[str, Any]:

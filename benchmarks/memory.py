@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from pyocgan.replay import WARM_UP
+
 from .scoring import fitted
 from .work import YARDSTICKS, Scale, our_step, resolve_device, yardstick_step
 
@@ -40,7 +42,7 @@ def _work(kind: str, scale: Scale) -> Callable[[], object]:
         return lambda: detector.novelty_scores(images)
     if kind in YARDSTICKS:
         return yardstick_step(scale, kind)
-    return our_step(scale, iterations=STEPS + 1)
+    return our_step(scale, iterations=STEPS + WARM_UP + 1)
 
 
 def _peak(device: torch.device) -> float:

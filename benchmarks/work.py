@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pyocgan import algorithm
-from pyocgan.config import Config, resolve
+from pyocgan.config import ADAM_BETA2, Config, resolve
 from pyocgan.images import to_range
-from pyocgan.networks import build
+from pyocgan.networks import Networks, build
+from pyocgan.replay import WARM_UP
+from pyocgan.stacked import StackedTraining
 from pyocgan.training import Training
 
 from . import literal
@@ -65,7 +67,19 @@ def training(scale: Scale, precision: str = "auto", iterations: int = 40) -> Tra
 
 def our_step(scale: Scale, precision: str = "auto", iterations: int = 40) -> Step:
     """The library's step: from uint8 images to updated weights."""
-    steps = training(scale, precision, iterations).run()
+    return _under_way(training(scale, precision, iterations).run())
+
+
+def stacked_step(scale: Scale, precision: str, models: int, iterations: int = 40) -> Step:
+    """A step of several models as one program, as `our_step` is one of one."""
+    trainings = [training(scale, precision, iterations) for _ in range(models)]
+    return _under_way(StackedTraining(trainings).run())
+
+
+def _under_way(steps: Iterator[object]) -> Step:
+    """A step as all are that follow the first ones, of which a GPU makes a recording."""
+    for _ in range(WARM_UP + 1 if torch.cuda.is_available() else 0):
+        next(steps)
     return lambda: next(steps)
 
 
@@ -76,7 +90,7 @@ def yardstick_step(scale: Scale, name: str) -> Step:
     size = (scale.image_size, scale.image_size)
     nets = build(config, scale.channels, size, torch.Generator().manual_seed(0)).to(device).train()
     literal.make_plain(nets)
-    optimizers = algorithm.build_optimizers(config, nets)
+    optimizers = plain_optimizers(config, nets)
     images = to_range(torch.from_numpy(scale.images(1797))).contiguous().to(device)
     generator = torch.Generator(device).manual_seed(0)
     rows = torch.Generator().manual_seed(0)
@@ -88,6 +102,17 @@ def yardstick_step(scale: Scale, name: str) -> Step:
         return iterate(nets, optimizers, x, config, generator=generator, mining=True)
 
     return step
+
+
+def plain_optimizers(config: Config, nets: Networks) -> algorithm.Optimizers:
+    """PyTorch's Adam as it comes, with the settings of `algorithm.build_optimizers`."""
+
+    def adam(*networks: torch.nn.Module | None) -> torch.optim.Adam:
+        weights = [w for network in networks if network is not None for w in network.parameters()]
+        betas = (config.adam_beta1, ADAM_BETA2)
+        return torch.optim.Adam(weights, lr=config.learning_rate, betas=betas)
+
+    return algorithm.Optimizers(adam(nets.En, nets.De), adam(nets.D_l, nets.D_v), adam(nets.C))
 
 
 def resolve_device(device: str) -> torch.device:

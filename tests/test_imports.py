@@ -21,7 +21,7 @@ LAYERS = """
     convolution gradients losses residual run_folder tasks demo_page
     claims turns flaws
     networks turn_training flaw_training
-    frozen folding
+    frozen folding replay
     mining scoring projection
     algorithm novelty
     evidence

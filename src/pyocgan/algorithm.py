@@ -36,7 +36,9 @@ def build_optimizers(config: Config, nets: Networks) -> Optimizers:
     def adam(*networks: torch.nn.Module | None) -> Optimizer | None:
         weights = [w for network in networks if network is not None for w in network.parameters()]
         betas = (config.adam_beta1, ADAM_BETA2)
-        return Adam(weights, lr=config.learning_rate, betas=betas) if weights else None
+        on_cuda = bool(weights) and weights[0].is_cuda  # as one operation, which can be replayed
+        fast = {"fused": on_cuda, "capturable": on_cuda}
+        return Adam(weights, lr=config.learning_rate, betas=betas, **fast) if weights else None
 
     generator = adam(nets.En, nets.De)
     assert generator is not None

@@ -21,6 +21,8 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from .config import Config
 
+Matrix = Callable[..., NDArray[np.float64]]  # of a side, in pixels, and further arguments
+
 CELLS = 16  # a side is pooled to at most so many cells, of two pixels or more
 FINE_CELLS = 32  # of `patches`, likewise
 INTENSITY = 0.3  # weight of intensities beside gradients in patches
@@ -40,7 +42,7 @@ def gradient_maps(x: Tensor, config: Config) -> Tensor:
     if config.gradient_smoothing > 0:
         # Less a constant, which changes nothing, so that rounding leaves an even image even.
         x = x - x[..., :1, :1]
-        x = _along_sides(lambda n: _blurring(n, config.gradient_smoothing * _cell(n)), x)
+        x = _along_sides(_smoothing, x, config.gradient_smoothing)
     maps = _along_sides(_to_cells, _directions(x))
     if config.contrast_floor > 0:
         energy = maps.square().sum(-3, keepdim=True)
@@ -68,7 +70,7 @@ def patches(x: Tensor) -> Tensor:
     not normalised, for a defect is often one of strength alone.
     """
     cells = torch.cat([_directions(x), INTENSITY * x], 1)
-    cells = _along_sides(lambda n: _pooling(n, _cell(n, FINE_CELLS)), cells)
+    cells = _along_sides(_to_fine_cells, cells)
     h, w = cells.shape[2] - 1, cells.shape[3] - 1
     return F.unfold(cells, 2).view(len(x), -1, h, w)
 
@@ -88,17 +90,29 @@ def spread_patches(distances: Tensor, size: tuple[int, int]) -> Tensor:
     return rows @ distances @ columns.T
 
 
-def _along_sides(matrix: Callable[[int], NDArray[np.float64]], x: Tensor) -> Tensor:
+def _along_sides(matrix: Matrix, x: Tensor, *arguments: float) -> Tensor:
     """Apply to both sides of images (…, H, W) the matrix made for their numbers of pixels."""
-    rows, columns = _matrices(matrix, x.shape[-2:], x)
+    rows, columns = _matrices(matrix, x.shape[-2:], x, *arguments)
     return rows @ x @ columns.T
 
 
 def _matrices(
-    matrix: Callable[[int], NDArray[np.float64]], size: Sequence[int], like: Tensor
+    matrix: Matrix, size: Sequence[int], like: Tensor, *arguments: float
 ) -> Iterator[Tensor]:
     """Yield the matrix made for each side of an image, of the device and type of `like`."""
-    return (torch.from_numpy(matrix(n)).to(like.device, like.dtype) for n in size)
+    return (_matrix(matrix, n, arguments, like.device, like.dtype) for n in size)
+
+
+@lru_cache(maxsize=64)
+def _matrix(
+    matrix: Matrix,
+    side: int,
+    arguments: tuple[float, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Send a matrix to a device once: a copy would hold up a GPU, and stop a graph's recording."""
+    return torch.from_numpy(matrix(side, *arguments)).to(device, dtype)
 
 
 def _directions(x: Tensor) -> Tensor:
@@ -116,6 +130,15 @@ def _cell(side: int, cells: int = CELLS) -> int:
 
 def _to_cells(side: int) -> NDArray[np.float64]:
     return _pooling(side, _cell(side))
+
+
+def _to_fine_cells(side: int) -> NDArray[np.float64]:
+    return _pooling(side, _cell(side, FINE_CELLS))
+
+
+def _smoothing(side: int, sigma: float) -> NDArray[np.float64]:
+    """The matrix that blurs `side` pixels, σ in cells."""
+    return _blurring(side, sigma * _cell(side))
 
 
 @lru_cache

@@ -1,9 +1,10 @@
 """Many models trained as one program: what k `Training`s do one by one, in 1/k of the operations.
 
 Every model keeps its own images, order, generator, epochs, validation and checkpoint: its
-`Training`. Only iterations are done together, by the same `algorithm.iterate` on the networks
-folded into one. While they are, the networks of each `Training` are views of the folded ones, so
-its validation error and its copy of the best epoch are taken as ever. The losses of a stack are
+`Training`. Only iterations are done together, all by the same `algorithm.iterate`. On a GPU they
+are recorded side by side (`replay`), and nothing else changes. Elsewhere the networks are folded
+into one. While they are, the networks of each `Training` are views of the folded ones, so its
+validation error and its copy of the best epoch are taken as ever. The losses of a stack are
 added up before the gradient is taken, and a weight has a gradient from its own model's loss alone,
 so that one Adam over folded weights is each model's own Adam.
 """
@@ -11,7 +12,7 @@ so that one Adam over folded weights is each model's own Adam.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +23,8 @@ from . import algorithm
 from .convolution import transforms_kept
 from .errors import OcganError
 from .folding import fold, join, part_of, tensors
-from .training import Progress, Record, Training, add_losses, saving
+from .replay import Replay
+from .training import Progress, Training, add_losses, saving
 
 
 class StackedTraining:
@@ -47,7 +49,7 @@ class StackedTraining:
     def __init__(self, trainings: Sequence[Training]) -> None:
         self.trainings = tuple(trainings)
         self.errors: dict[int, OcganError] = {}
-        self._stack: _Stack | None = None
+        self._stack: _Folded | _SideBySide | None = None
 
     def run(self) -> Iterator[dict[int, Progress]]:
         """Train all to their last epoch; after every iteration, yield where its models stand."""
@@ -55,7 +57,9 @@ class StackedTraining:
             while chosen := self._next():
                 if self._stack is None or self._stack.numbers != chosen:
                     self.release()
-                    self._stack = _Stack({n: self.trainings[n] for n in chosen})
+                    members = {n: self.trainings[n] for n in chosen}
+                    on_gpu = self.trainings[0].device.type == "cuda"
+                    self._stack = (_SideBySide if on_gpu else _Folded)(members)
                 progress, errors = self._stack.iterate()
                 self.errors |= errors
                 yield progress
@@ -101,11 +105,49 @@ def _form(training: Training) -> tuple[object, ...]:
     return training.config, training.batch_size, training.images.shape[1:], training.precision
 
 
-class _Stack:
+def _stand(
+    members: Mapping[int, Training], seconds: float
+) -> tuple[dict[int, Progress], dict[int, OcganError]]:
+    """Count an iteration that all have done; say where they stand, and which ones diverged."""
+    progress: dict[int, Progress] = {}
+    errors: dict[int, OcganError] = {}
+    for number, training in members.items():
+        try:
+            progress[number] = training.progress(training.count(seconds / len(members)))
+        except OcganError as error:
+            errors[number] = error
+    return progress, errors
+
+
+class _SideBySide:
+    """Models on a GPU, each as it is."""
+
+    def __init__(self, members: Mapping[int, Training]) -> None:
+        self.numbers, self.members = tuple(members), members
+        trainings = members.values()
+        self.replay = Replay(
+            [one.update for one in trainings], [one.generator for one in trainings]
+        )
+
+    def iterate(self) -> tuple[dict[int, Progress], dict[int, OcganError]]:
+        """Do an iteration of all; say where they stand, and which ones diverged."""
+        started, trainings = time.perf_counter(), self.members.values()
+        batches = [training.next_batch() for training in trainings]
+        losses = self.replay(batches, key=tuple(training.mining for training in trainings))
+        for training, x, own in zip(trainings, batches, losses, strict=True):
+            add_losses(training.sums, own | training.update_scorers(x))
+        return _stand(self.members, time.perf_counter() - started)
+
+    def release(self) -> None:
+        """Do nothing: every `Training` is whole at any time."""
+
+
+class _Folded:
     """Models that have done equally many iterations, folded."""
 
-    def __init__(self, members: dict[int, Training]) -> None:
-        self.numbers, self.trainings = tuple(members), tuple(members.values())
+    def __init__(self, members: Mapping[int, Training]) -> None:
+        self.numbers, self.members = tuple(members), members
+        self.trainings = tuple(members.values())
         self.config, self.fabric = self.trainings[0].config, self.trainings[0].fabric
         self.nets = fold([training.nets for training in self.trainings])
         self.optimizers = algorithm.build_optimizers(self.config, self.nets)
@@ -133,18 +175,16 @@ class _Stack:
                 generator=[training.generator for training in self.trainings],
                 mining=self._mining(),
             )
-            pairs = zip(self.trainings, x, strict=True)  # small, and one after another
-            further = [one.update_scorers(own) for one, own in pairs]
-            losses |= {name: torch.stack([own[name] for own in further]) for name in further[0]}
+        pairs = zip(self.trainings, x, strict=True)  # small, and one after another
+        further = [one.update_scorers(own) for one, own in pairs]
+        losses |= {name: torch.stack([own[name] for own in further]) for name in further[0]}
         add_losses(self.sums, losses)
-        seconds = (time.perf_counter() - started) / len(self.trainings)
-        progress, errors = {}, {}
-        for model, (number, training) in enumerate(zip(self.numbers, self.trainings, strict=True)):
-            try:
-                progress[number] = training.progress(self._count(model, training, seconds))
-            except OcganError as error:
-                errors[number] = error
-        return progress, errors
+        for model, training in enumerate(self.trainings):
+            if training.ends_epoch:
+                training.sums = self._own_sums(model)
+                for total in self.sums.values():
+                    total[model] = 0
+        return _stand(self.members, time.perf_counter() - started)
 
     def release(self) -> None:
         """Give every model its own networks, moments and sums of losses."""
@@ -168,13 +208,6 @@ class _Stack:
             mask = torch.tensor(who).view(-1, 1, 1).to(self.fabric.device)
             self._masks[who] = who[0] if len({*who}) == 1 else mask
         return self._masks[who]
-
-    def _count(self, model: int, training: Training, seconds: float) -> Record | None:
-        if training.ends_epoch:
-            training.sums = self._own_sums(model)
-            for total in self.sums.values():
-                total[model] = 0
-        return training.count(seconds)
 
     def _joined_sums(self) -> dict[str, Tensor]:
         sums = [training.sums for training in self.trainings]

@@ -34,6 +34,7 @@ from .files import write_bytes
 from .flaws import CELL, in_whole_cells
 from .images import to_pixels, to_range
 from .networks import Networks, build
+from .replay import Replay
 from .scoring import batches
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class Training:
         _, height, width, channels = small.shape
         draw = torch.Generator().manual_seed(int(seeds[0]))
         self.nets = build(config, channels, (height, width), draw).to(fabric.device)
+        if self.device.type == "cuda":  # whose convolutions take channels last
+            self.nets.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = algorithm.build_optimizers(config, self.nets)
         self.evidence = Evidence(config, channels, (height, width), seed=int(seeds[2]))
         self.evidence.to(fabric.device)
@@ -141,11 +144,12 @@ class Training:
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
         self._shuffled: tuple[int, list[Tensor]] | None = None
+        self._replay: Replay | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return self.images.device
+        return self.fabric.device
 
     @property
     def seconds(self) -> float:
@@ -178,6 +182,7 @@ class Training:
             started = time.perf_counter()
             self._iterate()
             yield self.progress(self.count(time.perf_counter() - started))
+        self._replay = None  # and its memory is free
 
     def run_with_checkpoints(
         self, path: Path, identity: str, every_seconds: float
@@ -248,6 +253,7 @@ class Training:
         self.sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
         self.generator.set_state(tensors["generator"])
         self._load_optimizers(tensors)
+        self._replay = None  # of moments that are no more
         state = json.loads(metadata["state"])
         state["records"] = [Record(**record) for record in state["records"]]
         self._state = _State(**state)
@@ -272,10 +278,19 @@ class Training:
 
     def _iterate(self) -> None:
         x = self.next_batch()
+        if self.device.type == "cuda":
+            self._replay = self._replay or Replay([self.update], [self.generator])
+            (losses,) = self._replay([x], key=self.mining)
+        else:
+            losses = self.update(x)
+        add_losses(self.sums, losses | self.update_scorers(x))
+
+    def update(self, x: Tensor) -> dict[str, Tensor]:
+        """Do Algorithm 1's four updates on images (B, K, H, W) in [-1, 1]; return its losses."""
         self.nets.train()
         # The precision and the speed; nothing else of an iteration knows of them.
         with self.fabric.autocast(), transforms_kept():
-            losses = algorithm.iterate(
+            return algorithm.iterate(
                 self.nets,
                 self.optimizers,
                 x,
@@ -283,8 +298,6 @@ class Training:
                 generator=self.generator,
                 mining=self.mining,
             )
-            losses |= self.update_scorers(x)
-        add_losses(self.sums, losses)
 
     def count(self, seconds: float) -> Record | None:
         """Take note of an iteration that has been done; give the epoch's record if it ends it."""
@@ -301,26 +314,28 @@ class Training:
         losses, in_all = {}, self.iterations * self.config.epochs
         if self.evidence.T is not None:
             further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
-            losses["turns"] = turn_training.train(
-                self.evidence.T,
-                self.turn_optimizers,
-                itertools.chain([x], further),
-                self.steps / in_all,
-                self.generator,
-                self.config,
-            )
+            with self.fabric.autocast():
+                losses["turns"] = turn_training.train(
+                    self.evidence.T,
+                    self.turn_optimizers,
+                    itertools.chain([x], further),
+                    self.steps / in_all,
+                    self.generator,
+                    self.config,
+                )
         if self.evidence.P is not None:
             assert self.flaw_optimizer is not None
             assert self.whole is not None
             steps = math.ceil(self.config.flaw_steps / in_all)
-            losses["flaws"] = flaw_training.train(
-                self.evidence.P,
-                self.flaw_optimizer,
-                self.whole,
-                [(self.steps + step / steps) / in_all for step in range(steps)],
-                self.generator,
-                self.config,
-            )
+            with self.fabric.autocast():
+                losses["flaws"] = flaw_training.train(
+                    self.evidence.P,
+                    self.flaw_optimizer,
+                    self.whole,
+                    [(self.steps + step / steps) / in_all for step in range(steps)],
+                    self.generator,
+                    self.config,
+                )
         return losses
 
     @property
@@ -378,6 +393,10 @@ class Training:
                 index, key = path.split("/")
                 content["state"].setdefault(int(index), {})[key] = value
             optimizer.load_state_dict(content)
+            for weight, state in optimizer.state.items():
+                for key, value in state.items():
+                    if value.shape == weight.shape:  # and so are its places in memory
+                        state[key] = torch.empty_like(weight).copy_(value)
 
 
 def add_losses(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:

@@ -218,12 +218,22 @@ def _write(
         return None, str(measured)
     threads = max(pool["num_threads"] for pool in threadpool_info())  # of this process, at most
     environment = {**about["environment"], "threads": threads}
+    if cell.method.kind == "ocgan" and (gpu := _gpu()):
+        environment["machine"] += f", {gpu}"
     result, scores = {**measured[0], **about, "environment": environment}, measured[1]
     try:
         cell.write(cell.path(folder), result, scores)
     except OcganError as error:
         return None, str(error)
     return result, None
+
+
+def _gpu() -> str | None:
+    """Name the GPU that this process works on."""
+    import torch
+
+    is_in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return torch.cuda.get_device_name() if is_in_use else None
 
 
 def _compute_alone(
