@@ -958,4 +958,9 @@ def test_mirrored_images_are_of_the_class_in_colour_alone():
 def test_fewer_large_images_are_scored_at_once():
     for side, expected in ((28, [256, 44]), (64, [256, 44]), (128, [64] * 4 + [44]), (2000, [1])):
         X = np.zeros((sum(expected), side, side, 1), np.uint8)
-        assert [len(batch) for batch in scoring.batches(X)] == expected
+        assert [len(batch) for batch in scoring.batches(X, torch.device("cpu"))] == expected
+
+
+def test_more_images_are_scored_at_once_on_a_gpu():
+    cuda = torch.device("cuda")  # nothing is sent there
+    assert [scoring.at_once((side, side), cuda) for side in (28, 64, 128)] == [2048, 2048, 512]

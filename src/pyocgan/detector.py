@@ -454,11 +454,12 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Iterator[Images]:
         """Read images; unless asked to, skip none, so that rows stay those of `X`."""
         check_is_fitted(self)
-        source = as_source(X)
+        source, number = as_source(X), READ_AT_ONCE
+        if source.is_decoded:  # nothing is gained by reading ahead
+            device = scoring.device_of(self.networks_)
+            number = max(number, scoring.at_once(self.rule_.image_size, device))
         try:
-            yield from read_batches(
-                source, self.rule_, READ_AT_ONCE, skip_unreadable=skip_unreadable
-            )
+            yield from read_batches(source, self.rule_, number, skip_unreadable=skip_unreadable)
         except UnreadableImage as error:
             raise error.with_advice(advice) from None
 

@@ -235,7 +235,7 @@ def _logarithms(scores: Tensor) -> Tensor:
 def _batches(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> Iterator[Batch]:
     evidence.eval()
     nets.eval()
-    for batch in scoring.batches(pixels):
+    for batch in scoring.batches(pixels, scoring.device_of(nets)):
         image = scoring.on_device(batch, nets)
         small = averaged_down(batch, evidence.config.network_side)
         x = image if small is batch else scoring.on_device(small, nets)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import Config
 from .images import to_range
@@ -20,19 +20,31 @@ from .networks import Networks
 
 # Images scored together, fewer where they are larger: bounds memory, changes no score.
 BATCH_SIZE, BATCH_PIXELS = 256, 256 * 64**2
+ON_CUDA = 8  # times as many: asking for a batch takes longer than 256 small images do
 
 
-def batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Yield images (N, H, W, K) as many at a time as are scored together."""
+def at_once(size: tuple[int, int], device: torch.device) -> int:
+    """Return how many images of (H, W) are scored together on a device."""
+    times = ON_CUDA if device.type == "cuda" else 1
+    return max(1, min(times * BATCH_SIZE, times * BATCH_PIXELS // math.prod(size)))
+
+
+def batches(pixels: NDArray[np.uint8], device: torch.device) -> Iterator[NDArray[np.uint8]]:
+    """Yield images (N, H, W, K) as many at a time as are scored together on a device."""
     _, height, width, _ = pixels.shape
-    at_once = max(1, min(BATCH_SIZE, BATCH_PIXELS // (height * width)))
-    for start in range(0, len(pixels), at_once):
-        yield pixels[start : start + at_once]
+    step = at_once((height, width), device)
+    for start in range(0, len(pixels), step):
+        yield pixels[start : start + step]
+
+
+def device_of(nets: nn.Module) -> torch.device:
+    """Say where networks are."""
+    return next(nets.parameters()).device
 
 
 def on_device(pixels: NDArray[np.uint8], nets: Networks) -> Tensor:
     """Return images (B, H, W, K) as x in [-1, 1], (B, K, H, W), where the networks are."""
-    return to_range(torch.from_numpy(pixels).to(next(nets.parameters()).device))
+    return to_range(torch.from_numpy(pixels).to(device_of(nets)))
 
 
 def encode(nets: Networks, x: Tensor, config: Config) -> Tensor:
@@ -49,7 +61,7 @@ def reconstructions(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x and De(En(x)), both (B, K, H, W) in [-1, 1], batch by batch."""
     nets.eval()
-    for batch in batches(pixels):
+    for batch in batches(pixels, device_of(nets)):
         x = on_device(batch, nets)
         yield x, nets.De(encode(nets, x, config))
 
@@ -83,7 +95,7 @@ def _fixed_noise(x: Tensor, config: Config) -> Tensor:
 @torch.no_grad()
 def decode(nets: Networks, s: NDArray[np.float32]) -> Tensor:
     """Return De(s), (n, K, H, W) in (-1, 1), for points s of the latent cube, (n, d)."""
-    device = next(nets.parameters()).device
     nets.eval()
-    decoded: Tensor = nets.De(torch.from_numpy(np.ascontiguousarray(s, np.float32)).to(device))
+    codes = torch.from_numpy(np.ascontiguousarray(s, np.float32)).to(device_of(nets))
+    decoded: Tensor = nets.De(codes)
     return decoded

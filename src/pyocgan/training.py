@@ -452,7 +452,8 @@ def _in_whole_cells(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return images (N, H, W, K) enlarged as P would, once for all; those of whole cells stay."""
     if not any(side % CELL for side in pixels.shape[1:3]):
         return pixels
-    parts = (in_whole_cells(to_range(torch.from_numpy(part))) for part in batches(pixels))
+    some = batches(pixels, torch.device("cpu"))
+    parts = (in_whole_cells(to_range(torch.from_numpy(part))) for part in some)
     return np.concatenate([to_pixels(part) for part in parts])
 
 

@@ -107,8 +107,9 @@ def read_batches(
     jobs = (partial(_read_rows, source, rule, rows, skip_unreadable) for rows in batches_of_rows)
     done = 0
     skipped: tuple[tuple[str, str], ...] = ()
-    in_memory = isinstance(source.store, Pixels)  # nothing to decode, nothing to gain
-    with closing((job() for job in jobs) if in_memory else _run_ahead(jobs, DECODERS)) as batches:
+    with closing(
+        (job() for job in jobs) if source.is_decoded else _run_ahead(jobs, DECODERS)
+    ) as batches:
         for batch in batches:
             done += len(batch)
             skipped = skipped or batch.skipped[:1]

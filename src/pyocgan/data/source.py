@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..errors import LISTED, InputError, UsageError, unknown
 from .decode import Header, naming
-from .stores import Store
+from .stores import Pixels, Store
 from .tree import natural_key
 
 _LISTED_CLASSES = 6
@@ -47,6 +47,11 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the images lie in memory as pixels."""
+        return isinstance(self.store, Pixels)
 
     def header(self, index: int) -> Header:
         """Give size and mode of one image without decoding it."""
