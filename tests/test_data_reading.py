@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_fixtures import (
     cifar_batches,
@@ -116,14 +117,15 @@ def test_batches_are_read_when_asked_for(mixed):
 
 
 class Watched(Files):
-    """Files that note which threads open which of them."""
+    """Files that note which threads open which of them, but for the caller's own."""
 
     def __init__(self, paths):
         super().__init__(paths)
         self.opened = []
 
     def open(self, index):
-        self.opened.append((index, threading.current_thread()))
+        if threading.current_thread() is not threading.main_thread():
+            self.opened.append((index, threading.current_thread()))
         return super().open(index)
 
 
@@ -145,6 +147,7 @@ def settled(opened):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_next_batches_are_decoded_meanwhile_and_no_more(tmp_path, monkeypatch, threads):
     monkeypatch.setattr(reading, "DECODERS", threads)
+    monkeypatch.setattr(reading, "SMALL", 0)
     source = watched(tmp_path, 20)
     batches = read_batches(source, RULE, 2)
     assert source.store.opened == []
@@ -153,6 +156,22 @@ def test_next_batches_are_decoded_meanwhile_and_no_more(tmp_path, monkeypatch, t
         assert settled(source.store.opened) == list(range(2 * (number + threads + 1)))
     batches.close()
     assert {thread for _, thread in source.store.opened}.isdisjoint(threading.enumerate())
+
+
+@pytest.mark.parametrize(("side", "threads"), [(95, 1), (96, 3)])
+def test_small_images_are_decoded_by_one_thread(tmp_path, monkeypatch, side, threads):
+    """Several get in each other's way: they decode less than one alone."""
+    monkeypatch.setattr(reading, "DECODERS", 3)
+    pixels = np.zeros((side, side), np.uint8)
+    for number in range(12):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    asked = []
+    run_ahead = reading._run_ahead
+    monkeypatch.setattr(
+        reading, "_run_ahead", lambda jobs, n: asked.append(n) or run_ahead(jobs, n)
+    )
+    assert sum(len(batch) for batch in read_batches(open_source(tmp_path), RULE, 4)) == 12
+    assert asked == [threads]
 
 
 def test_a_closed_reader_reads_no_further(tmp_path):
@@ -167,6 +186,7 @@ def test_a_closed_reader_reads_no_further(tmp_path):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_errors_come_in_their_place_whichever_thread_is_first(mixed, monkeypatch, threads):
     monkeypatch.setattr(reading, "DECODERS", threads)
+    monkeypatch.setattr(reading, "SMALL", 0)
     batches = read_batches(open_source(mixed).subset([1, 2, 0, 5]), RULE, 1)
     assert [next(batches).names, next(batches).names] == [("a/1.png",), ("a/2.png",)]
     with pytest.raises(UnreadableImage, match=r"a/0\.png .*empty"):
@@ -175,6 +195,7 @@ def test_errors_come_in_their_place_whichever_thread_is_first(mixed, monkeypatch
 
 def test_zip_files_can_be_read_by_several_threads(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "DECODERS", 4)
+    monkeypatch.setattr(reading, "SMALL", 0)
     tree = write_tree(tmp_path / "tree", [f"{number}.png" for number in range(60)])
     expected = read(open_source(tree), RULE).pixels
     batches = read_batches(open_source(zip_tree(tree, tmp_path / "tree.zip")), RULE, 3)

@@ -21,7 +21,9 @@ from .source import Source, count_text
 from .stores import Pixels
 
 # Threads that decode while the caller works: half of the cores, for the caller wants some too.
+# Only one where images are small: Python itself then is most of the work, and does one at a time.
 DECODERS = max(1, min(4, (os.cpu_count() or 1) // 2))
+SMALL = 96**2  # pixels; where a second thread begins to gain
 SKIPPING = "--skip-unreadable (skip_unreadable=True) skips such files"
 
 
@@ -98,7 +100,8 @@ def read_batches(
 ) -> Iterator[Images]:
     """Read `batch_size` images of a source at a time, in order.
 
-    While the caller works on one batch, threads decode the next: memory for `DECODERS` + 2 batches.
+    While the caller works on one batch, threads decode the next: memory for `DECODERS` + 2 batches
+    at most.
     Unreadable images make a batch smaller, down to 0 images, and stand in its `Images.skipped`.
     Parameters and errors are those of `read`; that none can be read is found out at the end.
     """
@@ -108,13 +111,22 @@ def read_batches(
     done = 0
     skipped: tuple[tuple[str, str], ...] = ()
     with closing(
-        (job() for job in jobs) if source.is_decoded else _run_ahead(jobs, DECODERS)
+        (job() for job in jobs) if source.is_decoded else _run_ahead(jobs, _decoders(source))
     ) as batches:
         for batch in batches:
             done += len(batch)
             skipped = skipped or batch.skipped[:1]
             yield batch
     _require_some(source, done, skipped)
+
+
+def _decoders(source: Source) -> int:
+    """Choose how many threads decode, by the first image: others are mostly like it."""
+    try:
+        height, width = source.header(0).size if len(source) else (0, 0)
+    except UnreadableImage:  # and will say so in its place
+        return 1
+    return DECODERS if height * width >= SMALL else 1
 
 
 def _run_ahead(jobs: Iterable[Callable[[], Images]], threads: int) -> Generator[Images, None, None]:
