@@ -409,6 +409,14 @@ def test_a_preset_that_leads_does_not_hide_the_papers_method(tmp_path, papers, w
     assert "The paper prints 0.9750 for OCGAN: OCGAN (paper) is" in text
 
 
+def test_the_papers_preset_as_it_stands_goes_before_a_better_variant(tmp_path):
+    means = {"default": 0.99, "knn": 0.97, "paper-epochs15": 0.96}
+    found, _ = said_of(tmp_path, means)
+    assert found.papers.name == "paper-epochs15"
+    found, _ = said_of(tmp_path, means | {"paper": 0.95})
+    assert found.papers.name == "paper"
+
+
 def test_the_papers_method_is_named_once_where_it_is_the_best_preset(tmp_path):
     found, text = said_of(tmp_path, {"default": 0.95, "knn": 0.97, "paper": 0.96})
     assert headline(found) == (
