@@ -673,7 +673,7 @@ def test_bars_boxes_and_curves_are_pictures():
                 assert int.from_bytes(png[16:20]) == width * figures.DENSITY
 
 
-ODD_NAMES = (r"price $\bad$", "caf\udce9", "良品")  # no formula, no UTF-8, not in DejaVu
+ODD_NAMES = (r"price $\bad$", "caf\udce9\nau lait", "良品")  # no formula, no UTF-8, not in DejaVu
 
 
 def test_any_name_of_a_class_can_be_drawn(recwarn):

@@ -21,6 +21,7 @@ import yaml
 from PIL import Image
 
 from conftest import TINY, ocgan, tiny_flags
+from data_fixtures import zip_tree
 from pyocgan import detector as detector_module
 from pyocgan.claims import claimed
 from pyocgan.config import FIELDS, resolve
@@ -332,6 +333,59 @@ def test_novel_images_are_drawn_with_where_they_are_so(command, tmp_path):
     assert np.median(coloured) < 20 < coloured.max() / 3
 
 
+def test_heat_maps_lie_among_no_other_files(command, model, pictures, tmp_path):
+    """Those of an earlier run would pass for this one's, and images lie among their own maps."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "0001-old.png").write_bytes(b"")
+    for folder in (tmp_path / "maps", pictures / "8"):
+        before = sorted(folder.iterdir())
+        code, out, errors = command("predict", model, pictures / "8", "--heatmaps", folder)
+        assert (code, out) == (2, "")
+        assert errors[-1].startswith(f"ocgan: --heatmaps {str(folder)!r} holds files already")
+        assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("target", ["image", "zip", "list", "model.json", "weights"])
+def test_predict_writes_over_nothing_that_it_reads(command, model, pictures, tmp_path, target):
+    own = shutil.copytree(model, tmp_path / "model")
+    shutil.copytree(pictures / "8", tmp_path / "8")
+    archive = zip_tree(tmp_path / "8", tmp_path / "8.zip")
+    listing = tmp_path / "list.txt"
+    listing.write_text("8/00.png\n")
+    images, out = {
+        "image": (tmp_path / "8", tmp_path / "8" / "00.png"),
+        "zip": (archive, archive),
+        "list": (listing, listing),
+        "model.json": (archive, own / "model.json"),
+        "weights": (archive, next(own.glob("weights-*"))),
+    }[target]
+    before = out.read_bytes()
+    code, _, errors = command("predict", own, images, "--out", out)
+    assert code == 2
+    assert errors[-1] == f"ocgan: --out {str(out)!r} is read here: choose another file"
+    assert out.read_bytes() == before
+    assert command("predict", own, images, "--out", own / "scores.csv")[0] == 0
+    assert command("predict", own, images, "--out", own / "scores.csv")[0] == 0
+
+
+def test_evaluate_writes_over_nothing_that_it_reads(command, model, pictures, tmp_path):
+    own = shutil.copytree(pictures, tmp_path / "own")
+    image = own / "1" / "00.png"
+    before = image.read_bytes()
+    flags = ("--class=8", "--no-baselines", "--scores", image)
+    code, _, errors = command("evaluate", model, own, *flags)
+    assert (code, image.read_bytes()) == (2, before)
+    assert errors[-1] == f"ocgan: --scores {str(image)!r} is read here: choose another file"
+
+
+def test_images_unlike_those_of_the_model_are_not_fitted_in_silence(command, model, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    code, _, errors = command("predict", model, tmp_path / "0.png")
+    assert code == 0
+    assert errors[1:3] == ["images of 12×20: resized to 8×8", "colour images reduced to grey"]
+
+
 @pytest.mark.parametrize(
     "many",
     ["folder", "x.zip", "list.txt", "list.tsv", "c.tar.gz", "t10k-images-idx3-ubyte", "mnist"],
@@ -390,7 +444,7 @@ def test_an_interruption_while_images_are_read_ends_that_at_once(command, tmp_pa
         assert signal.getsignal(signal.SIGINT) is before, "kept for after the reading"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(detector_module, "read", interrupt)
+    monkeypatch.setattr(detector_module, "read_inferred", interrupt)
     code, _, errors = command(*TRAIN, "--out", tmp_path / "m", "--quiet")
     assert code == 130
     assert errors[-1] == "ocgan: interrupted"
@@ -494,7 +548,7 @@ def test_paths_may_end_as_windows_ends_lines(model, pictures):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="of a POSIX shell")
-@pytest.mark.parametrize(("closed", "code"), [("2>&-", 0), (">&-", 0), ("<&-", 0)])
+@pytest.mark.parametrize(("closed", "code"), [("2>&-", 0), (">&-", 1), ("<&-", 0)])
 def test_closed_streams(model, pictures, closed, code):
     line = f'"{sys.executable}" -m pyocgan predict "{model}" "{pictures / "8"}" --json {closed}'
     done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120)
@@ -502,6 +556,9 @@ def test_closed_streams(model, pictures, closed, code):
     assert "Traceback" not in done.stderr
     rows = [json.loads(row) for row in done.stdout.splitlines()]
     assert len(rows) == (0 if closed == ">&-" else 30)
+    if closed == ">&-":
+        reason = "ocgan: standard output is closed: name a file, or /dev/null"
+        assert done.stderr.splitlines()[-1] == reason
 
 
 def test_names_that_are_no_text_stand_in_json_as_escapes(model, pictures, tmp_path):
@@ -829,6 +886,21 @@ def test_data_lists_the_named_sets(command, tmp_path):
     assert ["mnist", "MNIST", "ocgan data fetch mnist"] in lines
     assert lines[-1][0] == "digits"
     assert lines[-1][-1] == "built in"
+
+
+def test_data_describe_sees_what_training_would(command, pictures, tmp_path):
+    """What no header shows: damage, copies, and the size that the sound images ask for."""
+    own = shutil.copytree(pictures / "8", tmp_path / "own")
+    shutil.copy(own / "00.png", own / "copy.png")
+    large = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8))
+    large.save(own / "large.png")
+    (own / "large.png").write_bytes((own / "large.png").read_bytes()[:-4000])
+    code, out, errors = command("data", "describe", own)
+    assert code == 0
+    assert "8×8" in out.splitlines()[1]
+    assert "1 of 31 images is a copy of another: each counts once" in out.splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("large.png cannot be read: it ")
 
 
 def test_data_describe(command, pictures):

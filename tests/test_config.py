@@ -70,6 +70,40 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(given, meant):
         check_settings({given: 3})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latent_size", 10**6),
+        ("autoencoder_width", 2000),
+        ("flaw_width", 2000),
+        ("turn_hidden", 10**6),
+        ("batch_size", 10**6),
+        ("latent_widths", (128, 10**6)),
+    ],
+)
+def test_what_no_memory_holds_is_refused(name, value):
+    with pytest.raises(UsageError, match=rf"^{name} = .*(and at most|1 to) \d+$"):
+        resolve("default", {name: value})
+
+
+@pytest.mark.parametrize("name", ["fpr", "preset", "seed"])
+def test_a_flag_that_is_no_setting_is_named_as_one(tmp_path, name):
+    file = tmp_path / "c.yaml"
+    file.write_text(f"{name}: 1\n")
+    with pytest.raises(UsageError, match=rf"^{name} in .* is no setting: give it as --{name}$"):
+        merge(file=file)
+    variable = f"OCGAN_{name.upper()}"
+    with pytest.raises(UsageError, match=rf"^the variable {variable} is no setting: .* --{name}$"):
+        merge(environment={variable: "1"})
+
+
+def test_a_setting_given_twice_is_refused(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("epochs: 3\nbatch_size: 5\nepochs: 4\n")
+    with pytest.raises(UsageError, match=r"is not YAML: epochs is given twice$"):
+        merge(file=file)
+
+
 def test_an_unknown_preset_is_refused_with_a_suggestion():
     with pytest.raises(UsageError, match="did you mean 'paper'"):
         resolve("papre", {})

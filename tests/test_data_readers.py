@@ -524,3 +524,25 @@ def test_a_source_is_taken_as_it_is():
 
 def test_images_in_memory_are_not_copied():
     assert np.shares_memory(open_source(IMAGES).store.pixels, IMAGES)
+
+
+def test_a_list_of_arrays_or_pictures_says_how_to_make_one_array():
+    from PIL import Image
+
+    pixels = np.zeros((8, 8), np.uint8)
+    for kind, image in (("ndarray", pixels), ("Image", Image.fromarray(pixels))):
+        with pytest.raises(InputError, match=rf"a list of {kind}: make one array .* np\.stack"):
+            open_source([image, image])
+
+
+def test_an_array_files_error_names_the_file(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 8, 8)))
+    with pytest.raises(InputError, match=r"x\.npy: array of shape \(3, 8, 8\), type float64"):
+        open_source(tmp_path / "x.npy")
+
+
+def test_text_called_npy_brings_no_advice_to_unpickle(tmp_path):
+    (tmp_path / "x.npy").write_text("0,1,2\n")
+    with pytest.raises(InputError, match=r"x\.npy is not a readable array file") as caught:
+        open_source(tmp_path / "x.npy")
+    assert "pickle" not in str(caught.value)

@@ -159,11 +159,37 @@ def test_a_copy_of_a_calibration_image_is_judged_alone_as_among_others(preset):
     settings = {"epochs": 1, "least_iterations": 1, "autoencoder_width": 4, "batch_size": 16}
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        X = np.repeat(rng.integers(0, 256, (1, 28, 28), dtype=np.uint8), 40, axis=0)
+        X = np.repeat(rng.integers(0, 255, (1, 28, 28), dtype=np.uint8), 40, axis=0)
+        X.reshape(40, -1)[range(40), range(40)] += 1  # so that none is a copy of another
         detector = NoveltyDetector(preset, settings=settings, fpr=0.1, device="cpu").fit(X)
-        for count in (1, 2, 3, 7, 16, 40):
-            assert (detector.p_values(X[:count]) == 1).all()
-            assert not detector.is_novel(X[:count]).any()
+        held_out = detector._prepare(X).calibration
+        for count in (1, 2, 3, 5, 9):
+            assert not detector.is_novel(held_out[:count]).any()
+
+
+def test_copies_count_once(eights):
+    """Each image four times is what each once is: no copy of a held-out image trains."""
+    once = tiny(fpr=0.2).fit(eights[:60])
+    X = np.concatenate([eights[:60]] * 4)
+    fitted = tiny(fpr=0.2).fit(X)
+    assert fitted.split_ == once.split_
+    np.testing.assert_array_equal(fitted.calibration_.scores, once.calibration_.scores)
+    assert fitted.notes_ == (
+        *once.notes_,
+        "180 of 240 images are copies of others: each counts once",
+    )
+    prepared = fitted._prepare(X)
+    parts = (prepared.train, prepared.validation, prepared.calibration)
+    kinds = [{pixels.tobytes() for pixels in part} for part in parts]
+    assert [len(kind) for kind in kinds] == [len(part) for part in parts]
+    assert len(set.union(*kinds)) == 60
+
+
+def test_too_few_images_are_not_made_enough_by_copies(eights):
+    X = np.concatenate([eights[:40]] * 20)
+    message = r"^40 normal images cannot be calibrated .*; 760 of 800 images are copies of others"
+    with pytest.raises(InputError, match=message):
+        tiny(fpr=0.01).fit(X)
 
 
 @pytest.mark.parametrize(

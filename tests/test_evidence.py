@@ -789,9 +789,10 @@ def test_scores_of_T_alone_keep_their_weights(eights, monkeypatch):
 
 
 def test_held_out_images_that_are_alike_do_not_make_a_score_count_more(eights):
-    X = np.concatenate([eights[:1]] * 40)
     settings = {**TINY, "scores": ("gradients", "windows")}
-    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(X)
+    found = NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    alike = np.concatenate([eights[:1]] * 4)
+    evidence.gather(found.evidence_, found.networks_, eights[..., None], alike[..., None])
     assert found.evidence_.std.tolist() == pytest.approx([evidence.SMALLEST_STD] * 2)
     assert np.isfinite(found.novelty_scores(eights)).all()
 

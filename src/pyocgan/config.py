@@ -38,6 +38,8 @@ Score = Literal[
 ]
 TURN_SCORES: tuple[Score, ...] = ("turns", "views")  # those of T
 
+# Of a command, not of a model's training: they stand on its line.
+FLAGS_ALONE = ("preset", "fpr", "seed", "seeds", "device", "precision", "out", "protocol", "jobs")
 OTHER_VARIABLES = (DATA_ROOT_VARIABLE, MIRROR_VARIABLE)  # of the environment: no settings
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
@@ -46,6 +48,11 @@ KERNEL_SIZE, STRIDE, PADDING = 5, 2, 2
 LEAKY_SLOPE = 0.2
 ADAM_BETA2 = 0.999
 INITIAL_STD = 0.02
+
+# Beyond these no machine has the memory, and a slip of the key would take all of it.
+WIDEST = 1024  # of a network's first convolution
+LONGEST = 16384  # of a code, or a fully connected layer
+MOST_AT_ONCE = 65536  # images in a batch
 
 
 def _field(default: Any, help: str) -> Any:
@@ -363,7 +370,7 @@ def read_file(path: str | Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
     except OSError as error:
         raise UsageError(f"cannot read the config file {str(path)!r}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, no date
@@ -371,6 +378,9 @@ def read_file(path: str | Path | None) -> dict[str, Any]:
         raise UsageError(f"the config file {str(path)!r} is not YAML: {line}") from None
     if not isinstance(content, dict):
         raise UsageError(f"the config file {str(path)!r} must be lines such as epochs: 50")
+    for key in content:
+        if key in FLAGS_ALONE:
+            raise UsageError(f"{key} in the config file {str(path)!r} is no setting: {_flag(key)}")
     return {str(key): value for key, value in content.items()}
 
 
@@ -379,8 +389,27 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     names = {f"OCGAN_{name.upper()}": name for name in FIELDS}
     for key, value in environment.items():
         if key.startswith("OCGAN_") and value and key not in {*names, *OTHER_VARIABLES}:
+            flag = key.removeprefix("OCGAN_").lower()
+            if flag in FLAGS_ALONE:
+                raise UsageError(f"the variable {key} is no setting: {_flag(flag)}")
             raise unknown("variable", key, names)
     return {names[key]: value for key, value in environment.items() if key in names and value}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which PyYAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping of different keys."""
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"{twice} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def _flag(name: str) -> str:
+    return f"give it as --{name.replace('_', '-')}"
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
@@ -465,11 +494,13 @@ def _spell(wanted: Any) -> str:
 def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
     widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width", "flaw_width")
-    positive = (*widths, "latent_size", "epochs", "least_iterations", "turn_passes", "flaw_steps")
+    positive = ("epochs", "least_iterations", "turn_passes", "flaw_steps")
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
+    bounds |= dict.fromkeys(widths, (1, WIDEST))
     bounds |= {
-        "batch_size": (2, float("inf")),  # batch normalisation needs two
-        "turn_images": (2, float("inf")),
+        "latent_size": (1, LONGEST),
+        "batch_size": (2, MOST_AT_ONCE),  # batch normalisation needs two
+        "turn_images": (2, MOST_AT_ONCE),
         "network_side": (SMALLEST_SIDE, 128),
         "noise_variance": (0, float("inf")),
         "test_noise_variance": (0, float("inf")),
@@ -482,7 +513,7 @@ def _check(config: Config) -> None:
         "contrast_floor": (0, float("inf")),
         "learning_rate": (1e-12, 1),
         "turn_learning_rate": (1e-12, 1),
-        "turn_hidden": (0, float("inf")),
+        "turn_hidden": (0, LONGEST),
         "turn_muon_rate": (0, 1),
         "turn_crop": (0.1, 1),
         "adam_beta1": (0, 0.999999),
@@ -494,8 +525,9 @@ def _check(config: Config) -> None:
         if not (low <= value <= high and math.isfinite(value)):
             upper = f" and at most {high:g}" if high < float("inf") else ""
             raise UsageError(f"{name} = {value!r} must be at least {low:g}{upper}")
-    if not config.latent_widths or min(config.latent_widths) < 1:
-        raise UsageError(f"latent_widths = {config.latent_widths!r} must be whole numbers from 1")
+    latent_widths = config.latent_widths
+    if not latent_widths or not 1 <= min(latent_widths) <= max(latent_widths) <= LONGEST:
+        raise UsageError(f"latent_widths = {latent_widths!r} must be whole numbers, 1 to {LONGEST}")
     if not config.scores or len(set(config.scores)) < len(config.scores):
         raise UsageError(f"scores = {config.scores!r} must name one or more, each once")
     weights = config.score_weights

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -30,12 +30,12 @@ from .data import (
     Images,
     Source,
     UnreadableImage,
-    infer_rule,
+    copies_note,
     open_source,
-    read,
     read_batches,
+    read_inferred,
 )
-from .errors import OcganError, UsageError, caught
+from .errors import InputError, OcganError, UsageError, caught
 from .files import expanded
 from .images import to_pixels
 from .networks import Networks
@@ -201,32 +201,26 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         settings = check_settings(self.settings or {})
         # Before channels and size are known, so are the scores: their weights are checked then.
         wanted = resolve(self.preset, {k: v for k, v in settings.items() if k != "score_weights"})
-        rule, notes, images = self._read_all(as_source(X), wanted)
-        config = settle(self.preset, settings, rule)
-        split = split_counts(
-            len(images),
-            validation=config.validation_fraction,
-            calibration=config.calibration_fraction,
-            fpr=self.fpr,
+        rule, notes, images = read_inferred(
+            as_source(X), wanted.image_size, wanted.channels, skip_unreadable=self.skip_unreadable
         )
-        order = np.random.default_rng([self.random_state, len(images)]).permutation(len(images))
-        parts = np.split(images.pixels[order], np.cumsum([split.train, split.validation]))
-        return _Prepared(config, rule, notes, images.skipped, split, images.fingerprint(), *parts)
-
-    def _read_all(
-        self, source: Source, wanted: Config
-    ) -> tuple[ImageRule, tuple[str, ...], Images]:
-        """Read the images as suits those of them that can be read."""
-        rule, notes = infer_rule(source, wanted.image_size, wanted.channels)
-        images = read(source, rule, skip_unreadable=self.skip_unreadable)
-        if not images.skipped:
-            return rule, notes, images
-        left_out = {name for name, _ in images.skipped}
-        sound = source.subset([name not in left_out for name in source.names])
-        own_rule, notes = infer_rule(sound, wanted.image_size, wanted.channels)
-        if own_rule != rule:
-            images = replace(read(sound, own_rule), skipped=images.skipped)
-        return own_rule, notes, images
+        config = settle(self.preset, settings, rule)
+        # A copy held out would look better known than any new image: rates would not hold.
+        distinct = images.distinct()
+        n, copies = len(distinct), copies_note(images, distinct)
+        try:
+            split = split_counts(
+                n,
+                validation=config.validation_fraction,
+                calibration=config.calibration_fraction,
+                fpr=self.fpr,
+            )
+        except InputError as error:
+            raise InputError("; ".join([str(error), *copies])) from None
+        order = np.random.default_rng([self.random_state, n]).permutation(n)
+        parts = np.split(distinct.pixels[order], np.cumsum([split.train, split.validation]))
+        notes, skipped = (*notes, *copies), images.skipped
+        return _Prepared(config, rule, notes, skipped, split, images.fingerprint(), *parts)
 
     def _identity(self, prepared: _Prepared, training: Training) -> str:
         """Name images and settings, so that a checkpoint is not mistaken for another's."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import matplotlib
 import numpy as np
@@ -589,8 +590,9 @@ def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 
 def drawable(text: str) -> str:
-    """Replace what is no text, as in a folder's name of another encoding: no font can take it."""
-    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+    """Replace what no font can take: line breaks, and bytes of a name that are no text."""
+    undrawn = ("Cc", "Cs", "Zl", "Zp")  # control, surrogate, line and paragraph separator
+    return "".join("\ufffd" if category(letter) in undrawn else letter for letter in text)
 
 
 def undrawable(texts: Iterable[str]) -> str:

@@ -48,6 +48,12 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
             old.unlink()
 
 
+def files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a model, whole or not."""
+    yield folder / DESCRIPTION
+    yield from folder.glob("weights-*.safetensors")
+
+
 def _names(folder: Path, weights: str) -> bool:
     with contextlib.suppress(ModelError):
         return read_description(folder).get("weights") == weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -96,6 +96,22 @@ def absolute(source: str) -> str:
         return str(path.resolve()) if path.exists() else source
     except (OSError, RuntimeError):  # ~nobody, a name too long: opening says so
         return source
+
+
+def check_unread(flag: str, out: Path, read: Iterable[str | Path]) -> None:
+    """Refuse to write a file over one that the command reads.
+
+    Raises
+    ------
+    UsageError
+        `out`, the value of `flag`, is one of the files `read`.
+    """
+    if not out.is_file():
+        return
+    for path in read:
+        with suppress(OSError, RuntimeError):  # gone, or no path
+            if out.samefile(Path(path).expanduser()):
+                raise UsageError(f"{flag} {str(out)!r} is read here: choose another file")
 
 
 def check_apart(out: Path, source: str) -> None:

@@ -6,6 +6,7 @@ Each command is a module; what needs torch is imported inside the functions that
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -57,11 +58,18 @@ app.command(data_app)
 app.command(benchmark_app)
 
 
+class _Closed(io.StringIO):
+    """A closed standard output: what should go there would be lost."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "standard output is closed: name a file, or /dev/null")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code; errors become one line on standard error."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by >&-
-            setattr(sys, name, io.StringIO())
+            setattr(sys, name, _Closed() if name == "stdout" else io.StringIO())
     for stream in (sys.stdin, sys.stdout):  # paths pass unchanged, whatever the locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")

@@ -8,7 +8,6 @@ from typing import Literal
 
 import cyclopts
 
-from ..errors import InputError
 from . import terminal
 
 MOST_REASONS = 10  # of unreadable images that are named
@@ -68,6 +67,8 @@ def describe(
 ) -> None:
     """Say what a source is taken for: how many images, which classes, which size.
 
+    All images are decoded, so that every one that `ocgan train` could not read is named.
+
     Parameters
     ----------
     source
@@ -78,19 +79,17 @@ def describe(
         Where named data sets lie.
     """
     from ..config import Config
-    from ..data import open_source
-    from ..data.inferring import read_headers, rule_of
+    from ..data import UnreadableImage, copies_note, open_source, read_inferred
 
-    images = open_source(source, split=split, data_root=data_root)
-    headers, unreadable = read_headers(images)
-    if not headers:
-        raise InputError(f"no image can be read of {images.description}: {unreadable[0]}")
-    rule, notes = rule_of(images, headers)
+    opened = open_source(source, split=split, data_root=data_root)
+    rule, notes, images = read_inferred(opened, skip_unreadable=True)
     taken = rule.describe(Config().network_side)
-    print(images.description, f"images would be {taken}", *notes, sep="\n")
-    if images.labels is not None:
-        counts = Counter(images.labels.tolist())
-        terminal.table("", ["class", "images"], [[c, f"{counts[c]:,}"] for c in images.classes])
-    terminal.note(*map(str, unreadable[:MOST_REASONS]))
+    copies = copies_note(images, images.distinct())
+    print(opened.description, f"images would be {taken}", *notes, *copies, sep="\n")
+    if opened.labels is not None:
+        counts = Counter(opened.labels.tolist())
+        terminal.table("", ["class", "images"], [[c, f"{counts[c]:,}"] for c in opened.classes])
+    unreadable = [str(UnreadableImage(name, reason)) for name, reason in images.skipped]
+    terminal.note(*unreadable[:MOST_REASONS])
     if len(unreadable) > MOST_REASONS:
         terminal.note(f"and {len(unreadable) - MOST_REASONS:,} more: {len(unreadable):,} in all")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from .. import model_folder
 from ..errors import InputError, UsageError
-from ..tasks import Task
+from ..tasks import Task, check_unread
 from . import terminal
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def evaluate(
         auto (cuda or cpu), cpu, cuda or mps.
     """
     from ..data import read
+    from ..data.inferring import fitting_notes
     from ..detector import NoveltyDetector
     from ..files import check_writable
 
@@ -76,7 +77,13 @@ def evaluate(
         if source is None
         else _other_split(task, source, normal_class, data_root, baselines=baselines)
     )
+    if scores is not None:
+        read_too: list[str | Path] = [*split.test.files, *model_folder.files(model)]
+        read_too += [source] if source else []
+        check_unread("--scores", scores, read_too)
     terminal.note(f"testing on {split.test.description}")
+    if source is not None:
+        terminal.note(*fitting_notes(split.test, detector.rule_))
     test = read(split.test, detector.rule_, skip_unreadable=skip_unreadable)
     terminal.note(*(f"left out: {name} ({reason})" for name, reason in test.skipped))
     assert test.labels is not None
@@ -186,13 +193,9 @@ def _training_images(task: Task | None) -> Source:
 
 def _overlap(train: Images, test: Images) -> list[str]:
     """Say how many of the test images the model has learned from: such results flatter."""
-    known = set(map(_digest, train.pixels))  # not the pixels, which are many of photographs
-    count = sum(_digest(pixels) in known for pixels in test.pixels)
+    known = set(train.digests())
+    count = sum(digest in known for digest in test.digests())
     return [f"{count:,} of {len(test):,} test images are also training images"] if count else []
-
-
-def _digest(pixels: NDArray[np.uint8]) -> bytes:
-    return sha256(pixels.tobytes()).digest()
 
 
 def _baseline_scores(train: Images, test: Images) -> dict[str, NDArray[np.float64]]:

@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from .. import model_folder
 from ..errors import InputError, UsageError
+from ..tasks import check_unread
 from . import terminal
 
 if TYPE_CHECKING:
@@ -61,13 +63,14 @@ def predict(
     skip_unreadable
         Give images that cannot be read the verdict "unreadable" instead of stopping.
     heatmaps
-        Draw into that folder, as PNG, each image that is novel, glowing where it is unlike normal
-        ones.
+        Draw into that folder, new or empty, as PNG, each image that is novel, glowing where it is
+        unlike normal ones.
     data_root
         Where named data sets lie.
     device
         auto (cuda or cpu), cpu, cuda or mps.
     """
+    from ..data.inferring import fitting_notes
     from ..detector import NoveltyDetector
     from ..files import check_writable
 
@@ -77,11 +80,16 @@ def predict(
     threshold = calibration.threshold(detector.fpr if fpr is None else fpr)
     counts = {"normal": 0, "novel": 0, "unreadable": 0}
     source = _open(images, data_root)
+    read: list[str | Path] = [*images, *source.files, *model_folder.files(model)]
+    out = None if out in (Path("-"), Path(STDIN)) else out
+    if out is not None:
+        check_unread("--out", out, read)
     if heatmaps is not None:
+        _check_empty(heatmaps)
         check_writable(heatmaps)
-    terminal.note(f"scoring {source.description}")
+    terminal.note(f"scoring {source.description}", *fitting_notes(source, detector.rule_))
     names = iter(enumerate(source.names))
-    with _writer(None if out in (Path("-"), Path(STDIN)) else out, as_json=as_json) as write:
+    with _writer(out, as_json=as_json) as write:
         for batch, scores in detector.score_batches(source):
             scored = zip(scores, calibration.p_values(scores), strict=True)
             reasons = dict(batch.skipped)
@@ -103,6 +111,15 @@ def predict(
                 counts[verdict] += 1
     terminal.note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return NOVELTY_FOUND if fail_on_novel and counts["novel"] else 0
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse to draw among other files: heat maps of an earlier run would pass for this one's."""
+    if folder.is_dir() and next(folder.iterdir(), None) is not None:
+        raise UsageError(
+            f"--heatmaps {str(folder)!r} holds files already, perhaps of an earlier run: "
+            "choose a new folder, or empty it"
+        )
 
 
 def _open(images: list[str], data_root: Path | None) -> Source:

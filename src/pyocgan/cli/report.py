@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
+from ..tasks import check_unread
 from . import terminal
 
 
@@ -52,6 +53,7 @@ def report(
         from ..benchmark_report import results_page
         from ..files import write_text
 
+        check_unread("--docs", docs, results.glob("*/*/*.json"))
         write_text(docs, results_page(results))
         print(docs)
 

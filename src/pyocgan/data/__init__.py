@@ -2,11 +2,11 @@
 
 from .decode import UnreadableImage
 from .fetch import fetch
-from .inferring import infer_rule
+from .inferring import infer_rule, read_inferred
 from .named import NAMED
 from .opening import open_parts, open_source
 from .protocols import Split, protocol_1, protocol_2
-from .reading import SKIPPING, Images, read, read_batches
+from .reading import SKIPPING, Images, copies_note, read, read_batches
 from .rule import ImageRule, averaged_down
 from .source import Source
 
@@ -19,6 +19,7 @@ __all__ = [
     "Split",
     "UnreadableImage",
     "averaged_down",
+    "copies_note",
     "fetch",
     "infer_rule",
     "open_parts",
@@ -27,4 +28,5 @@ __all__ = [
     "protocol_2",
     "read",
     "read_batches",
+    "read_inferred",
 ]

@@ -59,9 +59,14 @@ def open_array_file(path: Path) -> Source:
     except InputError:
         raise
     except Exception as error:  # damaged zip and npy headers make numpy raise almost anything
-        raise InputError(f"{path} is not a readable array file: {error}") from None
+        # NumPy's advice is to unpickle what it does not know, which would run it.
+        reason = "it holds no array of NumPy's" if "allow_pickle" in str(error) else error
+        raise InputError(f"{path} is not a readable array file: {reason}") from None
     images, labels = found
-    return source_of_pixels(checked(images), labels, "array file of")
+    try:
+        return source_of_pixels(checked(images), labels, "array file of")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def source_of_pixels(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from ..errors import UsageError
 from .decode import Header, UnreadableImage, size_text
+from .reading import Images, read
 from .rule import LARGEST_SIDE, SMALLEST_SIDE, ImageRule
 from .source import Source
 
@@ -53,16 +55,7 @@ def infer_rule(
     UsageError
         A size or number of channels out of its range.
     """
-    return rule_of(source, read_headers(source)[0], image_size, channels)
-
-
-def rule_of(
-    source: Source,
-    headers: set[Header],
-    image_size: Literal["auto"] | int | Size = "auto",
-    channels: Literal["auto", 1, 3] = "auto",
-) -> tuple[ImageRule, tuple[str, ...]]:
-    """Do what `infer_rule` does for images that have these headers."""
+    headers = _headers(source)
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
     shown = _chosen_channels(channels, modes)
@@ -71,15 +64,43 @@ def rule_of(
     return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, modes))
 
 
-def read_headers(source: Source) -> tuple[set[Header], list[UnreadableImage]]:
-    """Return the different headers of a source's images, and what cannot be read of the others."""
-    headers, unreadable = set(), []
+def fitting_notes(source: Source, rule: ImageRule) -> tuple[str, ...]:
+    """Say what a rule that was made for other images changes of these."""
+    headers = _headers(source)
+    sizes = sorted({header.size for header in headers})
+    return (*_size_notes(rule, sizes), *_mode_notes(rule, {header.mode for header in headers}))
+
+
+def read_inferred(
+    source: Source,
+    image_size: Literal["auto"] | int | Size = "auto",
+    channels: Literal["auto", 1, 3] = "auto",
+    *,
+    skip_unreadable: bool = False,
+) -> tuple[ImageRule, tuple[str, ...], Images]:
+    """Read all images as suits those of them that can be read.
+
+    Parameters and errors are those of `infer_rule` and `read`, whose results it returns.
+    """
+    rule, notes = infer_rule(source, image_size, channels)
+    images = read(source, rule, skip_unreadable=skip_unreadable)
+    if not images.skipped:
+        return rule, notes, images
+    left_out = {name for name, _ in images.skipped}
+    sound = source.subset([name not in left_out for name in source.names])
+    own_rule, notes = infer_rule(sound, image_size, channels)
+    if own_rule != rule:
+        images = replace(read(sound, own_rule), skipped=images.skipped)
+    return own_rule, notes, images
+
+
+def _headers(source: Source) -> set[Header]:
+    """Return the different headers of a source's images, of those that have one."""
+    headers = set()
     for index in range(len(source)):
-        try:
+        with suppress(UnreadableImage):  # `read` reports it
             headers.add(source.header(index))
-        except UnreadableImage as error:
-            unreadable.append(error)
-    return headers, unreadable
+    return headers
 
 
 def _chosen_size(wanted: str | int | Size, seen: list[Size], most_pixels: int) -> Size:

@@ -76,6 +76,11 @@ def open_source(
             return _open_path_or_name(source, split, data_root)
         case Sequence() if all(isinstance(item, str | PathLike) for item in source):
             return open_paths(source)
+        case Sequence() if all(hasattr(item, "__array_interface__") for item in source):
+            raise InputError(
+                f"images cannot be read from a list of {type(source[0]).__name__}: "
+                "make one array of them, np.stack([np.asarray(x) for x in images])"
+            )
     raise InputError(
         f"images cannot be read from a {type(source).__name__}: "
         "give a path, a list of paths, or a uint8 numpy array (N, H, W) or (N, H, W, channels)"

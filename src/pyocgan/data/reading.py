@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 
@@ -51,6 +51,22 @@ class Images:
     def __len__(self) -> int:
         return len(self.names)
 
+    def digests(self) -> list[bytes]:
+        """Give a short name to what each image shows; copies have the same one."""
+        return [sha256(pixels.tobytes()).digest() for pixels in self.pixels]
+
+    def distinct(self) -> Images:
+        """Return the images without copies: of those that are alike to the last bit the first."""
+        first: dict[bytes, int] = {}
+        for row, digest in enumerate(self.digests()):
+            first.setdefault(digest, row)
+        rows = [*first.values()]
+        if len(rows) == len(self):
+            return self
+        names = tuple(self.names[row] for row in rows)
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, pixels=self.pixels[rows], names=names, labels=labels)
+
     def fingerprint(self) -> str:
         """Give the SHA-256 (hex) of shape, pixels and labels; names do not count."""
         digest = sha256(repr(self.pixels.shape).encode())
@@ -58,6 +74,13 @@ class Images:
         labels = None if self.labels is None else self.labels.tolist()
         digest.update(repr(labels).encode())
         return digest.hexdigest()
+
+
+def copies_note(images: Images, distinct: Images) -> list[str]:
+    """Say how many of the images are no other than the rest; nothing where none is."""
+    count = len(images) - len(distinct)
+    verb = "is a copy of another" if count == 1 else "are copies of others"
+    return [f"{count:,} of {len(images):,} images {verb}: each counts once"] if count else []
 
 
 def read(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ..errors import LISTED, InputError, UsageError, unknown
 from .decode import Header, naming
-from .stores import Pixels, Store
+from .stores import Files, Pixels, Store, ZipMembers
 from .tree import natural_key
 
 _LISTED_CLASSES = 6
@@ -47,6 +48,16 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold one image each, or all of them; none where they are not known."""
+        match self.store:
+            case Files():
+                return tuple(self.store.paths[row] for row in self.rows)
+            case ZipMembers():
+                return (self.store.path,)
+        return ()
 
     @property
     def is_decoded(self) -> bool:
