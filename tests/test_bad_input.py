@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -13,9 +14,10 @@ from PIL import Image
 
 from conftest import ocgan, tiny_flags
 from data_fixtures import png_header, write_image, write_tree, zip_tree
+from pyocgan import model_folder
 from pyocgan.data import open_source
-from pyocgan.errors import InputError
-from pyocgan.files import _UMASK, write_json
+from pyocgan.errors import InputError, ModelError
+from pyocgan.files import _UMASK, CsvWriter, write_json
 
 FLAGS = ("--quiet", "--device=cpu", *tiny_flags())
 
@@ -371,3 +373,24 @@ def test_flags(command, tmp_path, flags, code, words):
 def test_a_real_process_agrees(tmp_path):
     done = ocgan("train", tmp_path, "--out", tmp_path / "m")
     check((done.returncode, done.stdout, done.stderr.splitlines()), 3, "holds no images")
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "plain"])
+def test_any_name_comes_back_from_csv(name):
+    file = io.StringIO(newline="")
+    rows = CsvWriter(file)
+    rows.row(["path", "score"])
+    rows.row([name, 1])
+    text = file.getvalue()
+    assert [*csv.reader(io.StringIO(text, newline=""))] == [["path", "score"], [name, "1"]]
+    assert text.startswith("path,score\n")
+    assert text.endswith(",1\n")
+
+
+def test_weights_without_permission_say_so(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "read_bytes", refuse)
+    with pytest.raises(ModelError, match=r"^cannot read '.*w\.safetensors': Permission denied$"):
+        model_folder.read_weights(tmp_path, {"weights": "w.safetensors"})

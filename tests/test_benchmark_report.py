@@ -830,7 +830,10 @@ def test_the_command_writes_the_tables(folder, tmp_path, command):
     docs = tmp_path / "docs" / "results.md"
     code, out, _ = command("report", "--docs", docs, "--results", tmp_path / "results")
     assert (code, out.strip()) == (0, str(docs))
-    assert docs.read_text(encoding="utf-8") == results_page(tmp_path / "results")
+    made_by = f"ocgan report --docs {docs} --results {tmp_path / 'results'}"
+    written = docs.read_text(encoding="utf-8")
+    assert written == results_page(tmp_path / "results", made_by)
+    assert f"Made by `{made_by}` from" in written
 
 
 @pytest.mark.parametrize(

@@ -903,6 +903,13 @@ def test_data_describe_sees_what_training_would(command, pictures, tmp_path):
     assert errors[0].startswith("large.png cannot be read: it ")
 
 
+def test_a_part_that_is_not_there_is_not_described_in_silence(command, pictures):
+    _, out, errors = command("data", "describe", pictures, "--split=test")
+    assert out.splitlines()[0] == "folder of 60 images in 2 classes (1, 8)"
+    assert errors == ["it has no test part: these are all of its images"]
+    assert command("data", "describe", "digits", "--split=test")[2] == []
+
+
 def test_data_describe(command, pictures):
     code, out, errors = command("data", "describe", pictures)
     assert (code, errors) == (0, [])

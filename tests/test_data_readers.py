@@ -546,3 +546,13 @@ def test_text_called_npy_brings_no_advice_to_unpickle(tmp_path):
     with pytest.raises(InputError, match=r"x\.npy is not a readable array file") as caught:
         open_source(tmp_path / "x.npy")
     assert "pickle" not in str(caught.value)
+
+
+def test_one_picture_is_read_whatever_it_is_called(tmp_path):
+    write_image(tmp_path / "a.png", (8, 9), 1, 0)
+    (tmp_path / "a.png").rename(tmp_path / "picture")
+    source = open_source(tmp_path / "picture")
+    assert (len(source), source.header(0).size) == (1, (8, 9))
+    (tmp_path / "text").write_text("no picture")
+    with pytest.raises(InputError, match="text is of an unknown kind"):
+        open_source(tmp_path / "text")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,6 +77,22 @@ def replacing(path: Path) -> Iterator[Path]:
 def open_text(path: Path) -> IO[str]:
     """Open a UTF-8 text file to write into; names of files pass as they are, even if no text."""
     return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+
+
+class CsvWriter:
+    """Rows of CSV that end in a line feed; a name with any line break in it is quoted."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._rows = csv.writer(self)  # which quotes what stands in its line ends
+
+    def row(self, values: Iterable[Any]) -> None:
+        """Write one row."""
+        self._rows.writerow(values)
+
+    def write(self, line: str) -> None:
+        """Take a line from `csv`."""
+        self._file.write(line.removesuffix("\r\n") + "\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

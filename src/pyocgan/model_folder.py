@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from . import __version__
-from .errors import InputError, ModelError, UsageError
+from .errors import InputError, ModelError, UsageError, system_reason
 from .files import write_bytes, write_json
 
 DESCRIPTION = "model.json"
@@ -115,7 +115,10 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
 def read_weights(folder: Path, description: Mapping[str, Any]) -> bytes:
     """Read the safetensors that `description` names; their checksum must be the one it gives."""
     path = folder / str(description["weights"])
-    weights: bytes = path.read_bytes()
+    try:
+        weights: bytes = path.read_bytes()
+    except PermissionError as error:
+        raise ModelError(f"cannot read {str(path)!r}: {system_reason(error)}") from None
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
         raise ModelError(f"{str(path)!r} is damaged: its checksum is not the model's")
     return weights

@@ -12,11 +12,6 @@ from .tables import Row, Table, read_summaries
 from .verdict import PRESETS_TEXT, caveats, data_seen, headline, notes, origins, sentences, verdict
 
 INTRODUCTION = f"""\
-# Results
-
-Made by `ocgan report --docs docs/results.md` from the summaries in `results/`; a test
-keeps it true.
-
 Every number is the AUROC of one class against all others, ± the standard deviation over seeds;
 "mean" is the mean over classes of the means over seeds. Bold is the best measured here. Methods
 without training see the same images as OCGAN and have one setting for all data sets. Two are level
@@ -27,8 +22,8 @@ stand in {SOURCE}.
 {textwrap.fill(PRESETS_TEXT, 100)}"""
 
 
-def results_page(results: Path) -> str:
-    """Write the page as Markdown.
+def results_page(results: Path, command: str = "ocgan report --docs docs/results.md") -> str:
+    """Write the page as Markdown, with the command that makes it.
 
     Parameters
     ----------
@@ -41,7 +36,8 @@ def results_page(results: Path) -> str:
         A summary is damaged, or a cell is missing; the message names it.
     """
     tables = read_summaries(results)
-    blocks = [INTRODUCTION, _overview(tables)]
+    made = f"Made by `{command}` from the summaries that `ocgan benchmark summarise` writes."
+    blocks = [f"# Results\n\n{made}", INTRODUCTION, _overview(tables)]
     for table in tables:
         blocks += _section(table)
     return "\n\n".join(blocks) + "\n"

@@ -41,6 +41,8 @@ def listing(*, data_root: Path | None = None) -> None:
 def fetch(name: str, /, *, data_root: Path | None = None) -> None:
     """Download a data set from its official source and check it.
 
+    Or from a mirror, the address $OCGAN_MIRROR, which holds the same files as a data root does.
+
     Parameters
     ----------
     name
@@ -85,6 +87,10 @@ def describe(
     rule, notes, images = read_inferred(opened, skip_unreadable=True)
     taken = rule.describe(Config().network_side)
     copies = copies_note(images, images.distinct())
+    if split == "test":
+        whole = open_source(source, split="train", data_root=data_root)
+        if opened.names == whole.names:
+            terminal.note("it has no test part: these are all of its images")
     print(opened.description, f"images would be {taken}", *notes, *copies, sep="\n")
     if opened.labels is not None:
         counts = Counter(opened.labels.tolist())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -208,16 +207,17 @@ def _baseline_scores(train: Images, test: Images) -> dict[str, NDArray[np.float6
 
 
 def _write_scores(path: Path, tested: _Tested) -> None:
-    from ..files import open_text, replacing
+    from ..files import CsvWriter, open_text, replacing
 
     images = tested.images
     assert images.labels is not None
     is_novel = tested.is_novel.astype(int)
     columns = zip(images.names, images.labels, is_novel, *tested.by_method.values(), strict=True)
     with replacing(path) as temporary, open_text(temporary) as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["path", "label", "is_novel", *tested.by_method])
-        rows.writerows(columns)
+        rows = CsvWriter(file)
+        rows.row(["path", "label", "is_novel", *tested.by_method])
+        for row in columns:
+            rows.row(row)
 
 
 def _rates(detector: NoveltyDetector, tested: _Tested) -> dict[str, float]:

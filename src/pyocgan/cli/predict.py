@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from cyclopts import Parameter
 
 from .. import model_folder
 from ..errors import InputError, UsageError
+from ..files import CsvWriter
 from ..tasks import check_unread
 from . import terminal
 
@@ -175,8 +175,8 @@ def _row_writer(file: IO[str], *, as_json: bool) -> Callable[[tuple[Any, ...]], 
         return lambda row: print(
             terminal.json_text(dict(zip(COLUMNS, row, strict=True))), file=file
         )
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    return lambda row: rows.writerow(
+    rows = CsvWriter(file)
+    rows.row(COLUMNS)
+    return lambda row: rows.row(
         ["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in row]
     )

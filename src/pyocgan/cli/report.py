@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ..errors import UsageError
@@ -54,7 +55,9 @@ def report(
         from ..files import write_text
 
         check_unread("--docs", docs, results.glob("*/*/*.json"))
-        write_text(docs, results_page(results))
+        words = ["ocgan", "report", "--docs", str(docs)]
+        words += [] if results == Path("results") else ["--results", str(results)]
+        write_text(docs, results_page(results, shlex.join(words)))
         print(docs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, UsageError, system_reason, unknown
 from .arrays import open_array, open_array_file
 from .cifar import open_cifar
+from .decode import UnreadableImage, read_header
 from .folder import open_folder, open_image
 from .idx import has_idx_parts, is_idx_name, open_idx, open_idx_folder
 from .listing import open_list_file, open_paths
@@ -162,6 +164,9 @@ def _open_file(path: Path, split: str) -> Source:
         return open_zip(path, split)
     if path.name.lower().endswith(_TAR_SUFFIXES):
         return open_cifar(path, split)
+    with suppress(UnreadableImage), path.open("rb") as file:
+        read_header(file)
+        return open_image(path)  # whatever it is called
     raise InputError(
         f"{path} is of an unknown kind: images, zip files, lists ({', '.join(_listed())}), "
         "IDX files and CIFAR-10's tar file can be read"
