@@ -67,18 +67,18 @@ def training(scale: Scale, precision: str = "auto", iterations: int = 40) -> Tra
 
 def our_step(scale: Scale, precision: str = "auto", iterations: int = 40) -> Step:
     """The library's step: from uint8 images to updated weights."""
-    return _under_way(training(scale, precision, iterations).run())
+    return _under_way(training(scale, precision, iterations).run(), scale)
 
 
 def stacked_step(scale: Scale, precision: str, models: int, iterations: int = 40) -> Step:
     """A step of several models as one program, as `our_step` is one of one."""
     trainings = [training(scale, precision, iterations) for _ in range(models)]
-    return _under_way(StackedTraining(trainings).run())
+    return _under_way(StackedTraining(trainings).run(), scale)
 
 
-def _under_way(steps: Iterator[object]) -> Step:
+def _under_way(steps: Iterator[object], scale: Scale) -> Step:
     """A step as all are that follow the first ones, of which a GPU makes a recording."""
-    for _ in range(WARM_UP + 1 if torch.cuda.is_available() else 0):
+    for _ in range(WARM_UP + 1 if resolve_device(scale.device).type == "cuda" else 0):
         next(steps)
     return lambda: next(steps)
 

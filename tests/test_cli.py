@@ -910,6 +910,13 @@ def test_a_part_that_is_not_there_is_not_described_in_silence(command, pictures)
     assert command("data", "describe", "digits", "--split=test")[2] == []
 
 
+def test_a_folder_of_a_test_part_alone_is_described(command, pictures, tmp_path):
+    shutil.copytree(pictures / "8", tmp_path / "test" / "good")
+    code, out, errors = command("data", "describe", tmp_path, "--split=test")
+    assert (code, errors) == (0, [])
+    assert "30 images" in out
+
+
 def test_data_describe(command, pictures):
     code, out, errors = command("data", "describe", pictures)
     assert (code, errors) == (0, [])

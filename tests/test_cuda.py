@@ -14,11 +14,11 @@ from pyocgan.config import STAGES
 from pyocgan.detector import NoveltyDetector
 from pyocgan.replay import WARM_UP, Replay
 from pyocgan.stacked import StackedTraining
+from pyocgan.training import Training
 from test_stacked import (  # noqa: F401 - `double` is a fixture
     CONFIG,
     alone,
     assert_alike,
-    assert_same_scores,
     double,
     finish,
     models,
@@ -34,7 +34,7 @@ SIZES = (70, 90, 70)
 class Asked:
     """In the place of `Replay`: Python asks for every operation."""
 
-    def __init__(self, iterations, generators):
+    def __init__(self, device, iterations, generators):
         self.iterations = iterations
 
     def __call__(self, batches, key):
@@ -86,9 +86,19 @@ def test_with_the_gradient_loss_turns_and_flaws(double, asked):  # noqa: F811
         assert_alike(one, other, 1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("after", [2, 6, 15, 29])
-def test_interrupted_and_resumed_equals_uninterrupted(double, tmp_path, after):  # noqa: F811
-    whole, first, second = (on_gpu()[0] for _ in range(3))
+def test_interrupted_and_resumed_equals_uninterrupted(
+    double,  # noqa: F811
+    tmp_path,
+    after,
+    channels,
+):
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8, channels), np.uint8)
+    config = replace(MANY, channels=channels)
+    whole, first, second = (
+        Training(config, images[9:], images[:9], seed=0, device="cuda") for _ in range(3)
+    )
     alone([whole])
     for _, _ in zip(range(after), first.run(), strict=False):
         pass
@@ -98,14 +108,25 @@ def test_interrupted_and_resumed_equals_uninterrupted(double, tmp_path, after): 
     assert_alike(second, whole, 1e-6)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_side_by_side_in_other_precisions(asked, precision):
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 0.2), ("bf16-mixed", 0.5)])
+def test_side_by_side_in_other_precisions(asked, precision, tolerance):
+    """How far apart the weights are, beside the way that they have come: 1 had nothing been done.
+
+    On a CPU, bfloat16's rounding alone makes 0.3 to 0.4 between folded models and others.
+    """
     config = replace(MANY, epochs=1, mining_warmup=0.0)
+    first = [weights(one) for one in on_gpu(config, precision=precision)]
     stack = StackedTraining(on_gpu(config, precision=precision))
     finish(stack)
     others = asked(on_gpu(config, precision=precision))
-    for one, other in zip(stack.trainings, others, strict=True):
-        assert_same_scores(one, other, 0.05)
+    for one, other, start in zip(stack.trainings, others, first, strict=True):
+        way = (weights(other) - start).norm()
+        assert way > 0
+        assert (weights(one) - weights(other)).norm() < tolerance * way
+
+
+def weights(one):
+    return torch.cat([weight.detach().flatten() for weight in one.nets.parameters()])
 
 
 def test_what_differs_from_call_to_call_is_seen():
@@ -117,7 +138,10 @@ def test_what_differs_from_call_to_call_is_seen():
         log.append(scale[0])
         return {"sum": scale[0] * x.sum() + torch.rand((), device="cuda", generator=generator)}
 
-    replay, twin = Replay([iteration], [generator]), torch.Generator("cuda").manual_seed(0)
+    replay, twin = (
+        Replay(torch.device("cuda", 0), [iteration], [generator]),
+        torch.Generator("cuda").manual_seed(0),
+    )
     for number in range(2 * (WARM_UP + 3)):
         scale[0] = 1.0 if number < WARM_UP + 3 else 2.0
         x = torch.full((3,), float(number), device="cuda")

@@ -163,6 +163,7 @@ def test_a_copy_of_a_calibration_image_is_judged_alone_as_among_others(preset):
         X.reshape(40, -1)[range(40), range(40)] += 1  # so that none is a copy of another
         detector = NoveltyDetector(preset, settings=settings, fpr=0.1, device="cpu").fit(X)
         held_out = detector._prepare(X).calibration
+        assert len(held_out) == 9
         for count in (1, 2, 3, 5, 9):
             assert not detector.is_novel(held_out[:count]).any()
 

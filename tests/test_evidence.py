@@ -965,3 +965,14 @@ def test_fewer_large_images_are_scored_at_once():
 def test_more_images_are_scored_at_once_on_a_gpu():
     cuda = torch.device("cuda")  # nothing is sent there
     assert [scoring.at_once((side, side), cuda) for side in (28, 64, 128)] == [2048, 2048, 512]
+
+
+def test_scores_asked_for_in_inference_mode_leave_training_possible(eights):
+    """The first to ask for a size's matrices may be one who takes no gradients."""
+    x = torch.zeros(2, 1, 11, 13)
+    config = resolve("default", {"gradient_smoothing": 0.123})
+    with torch.inference_mode():
+        gradients.gradient_maps(x, config)
+    x = torch.rand(2, 1, 11, 13, requires_grad=True)
+    gradients.gradient_error(x, torch.zeros_like(x), config).sum().backward()
+    assert x.grad.abs().sum() > 0

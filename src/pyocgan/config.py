@@ -52,7 +52,6 @@ INITIAL_STD = 0.02
 # Beyond these no machine has the memory, and a slip of the key would take all of it.
 WIDEST = 1024  # of a network's first convolution
 LONGEST = 16384  # of a code, or a fully connected layer
-MOST_AT_ONCE = 65536  # images in a batch
 
 
 def _field(default: Any, help: str) -> Any:
@@ -371,6 +370,8 @@ def read_file(path: str | Path | None) -> dict[str, Any]:
         return {}
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
+    except UsageError as error:
+        raise UsageError(f"the config file {str(path)!r}: {error}") from None
     except OSError as error:
         raise UsageError(f"cannot read the config file {str(path)!r}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, no date
@@ -401,15 +402,16 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping of different keys."""
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        plain = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=deep) for key in plain]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
-            raise yaml.YAMLError(f"{twice} is given twice")
+            raise UsageError(f"{twice} is given twice")
         return super().construct_mapping(node, deep)
 
 
 def _flag(name: str) -> str:
-    return f"give it as --{name.replace('_', '-')}"
+    return f"it stands on the command's line, as --{name}, where the command has it"
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
@@ -499,8 +501,8 @@ def _check(config: Config) -> None:
     bounds |= dict.fromkeys(widths, (1, WIDEST))
     bounds |= {
         "latent_size": (1, LONGEST),
-        "batch_size": (2, MOST_AT_ONCE),  # batch normalisation needs two
-        "turn_images": (2, MOST_AT_ONCE),
+        "batch_size": (2, float("inf")),  # batch normalisation needs two
+        "turn_images": (2, float("inf")),
         "network_side": (SMALLEST_SIDE, 128),
         "noise_variance": (0, float("inf")),
         "test_noise_variance": (0, float("inf")),

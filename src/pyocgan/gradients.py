@@ -10,7 +10,7 @@ Letters: B batch (and any dimensions before it), K channels, H W pixels, h w cel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ def _matrices(
     return (_matrix(matrix, n, arguments, like.device, like.dtype) for n in size)
 
 
-@lru_cache(maxsize=64)
+@cache  # for good: they are small, and what a graph has recorded reads them where they are
 def _matrix(
     matrix: Matrix,
     side: int,
@@ -112,7 +112,8 @@ def _matrix(
     dtype: torch.dtype,
 ) -> Tensor:
     """Send a matrix to a device once: a copy would hold up a GPU, and stop a graph's recording."""
-    return torch.from_numpy(matrix(side, *arguments)).to(device, dtype)
+    with torch.inference_mode(False):  # training needs them too, whoever asks first
+        return torch.from_numpy(matrix(side, *arguments)).to(device, dtype)
 
 
 def _directions(x: Tensor) -> Tensor:

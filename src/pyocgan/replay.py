@@ -22,8 +22,12 @@ WARM_UP = 3
 class Replay:
     """The iterations of one model or several, done together, as graphs wherever nothing is new.
 
+    Another thread that synchronises the GPU meanwhile may spoil a recording.
+
     Parameters
     ----------
+    device
+        The GPU.
     iterations
         Of each model: a batch → its losses. Beside them they may change only tensors, each of which
         stays where it is in memory, and the state of their generator; nothing waits for the GPU.
@@ -32,10 +36,14 @@ class Replay:
     """
 
     def __init__(
-        self, iterations: Sequence[Iteration], generators: Sequence[torch.Generator]
+        self,
+        device: torch.device,
+        iterations: Sequence[Iteration],
+        generators: Sequence[torch.Generator],
     ) -> None:
+        self._device = device
         self._iterations, self._generators = tuple(iterations), tuple(generators)
-        self._recorder, *self._streams = (_stream() for _ in (None, *iterations))
+        self._recorder, *self._streams = (_stream(device) for _ in (None, *iterations))
         self._key: Hashable = None
         self._done = 0
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -49,16 +57,17 @@ class Replay:
         """
         if key != self._key:
             self._key, self._done, self._graph = key, 0, None
-        if self._done < WARM_UP:
-            self._done += 1
-            return self._on_the_side(batches)
-        if self._graph is None:
-            self._record(batches)
-        assert self._graph is not None
-        for kept, batch in zip(self._batches, batches, strict=True):
-            kept.copy_(batch)
-        self._graph.replay()
-        return [dict(losses) for losses in self._losses]
+        with torch.cuda.device(self._device):
+            if self._done < WARM_UP:
+                self._done += 1
+                return self._on_the_side(batches)
+            if self._graph is None:
+                self._record(batches)
+            assert self._graph is not None
+            for kept, batch in zip(self._batches, batches, strict=True):
+                kept.copy_(batch)
+            self._graph.replay()
+            return [dict(losses) for losses in self._losses]
 
     def _on_the_side(self, batches: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         current = torch.cuda.current_stream()
@@ -81,14 +90,19 @@ class Replay:
 
     def _side_by_side(self, batches: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         current, losses = torch.cuda.current_stream(), []
-        for stream, iteration, batch in zip(self._streams, self._iterations, batches, strict=True):
-            stream.wait_stream(current)
-            with torch.cuda.stream(stream):
-                losses.append(iteration(batch))
         for stream in self._streams:
-            current.wait_stream(stream)
+            stream.wait_stream(current)
+        try:
+            for stream, iteration, batch in zip(
+                self._streams, self._iterations, batches, strict=True
+            ):
+                with torch.cuda.stream(stream):
+                    losses.append(iteration(batch))
+        finally:  # else a recording ends with an error of its own, in the place of what happened
+            for stream in self._streams:
+                current.wait_stream(stream)
         return losses
 
 
-def _stream() -> torch.cuda.Stream:
-    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

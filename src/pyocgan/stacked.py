@@ -75,7 +75,8 @@ class StackedTraining:
         """
 
         def save() -> None:
-            self.release()
+            if isinstance(self._stack, _Folded):
+                self.release()
             for number, training in enumerate(self.trainings):
                 if number not in self.errors:
                     training.save(paths[number], identities[number])
@@ -101,7 +102,7 @@ _Weight = tuple[Optimizer, Sequence[Optimizer], Tensor, Sequence[Tensor]]
 
 
 def _form(training: Training) -> tuple[object, ...]:
-    """What models must agree in to be folded."""
+    """What models must agree in to be folded; on a GPU too, so that a stack is one of a kind."""
     return training.config, training.batch_size, training.images.shape[1:], training.precision
 
 
@@ -126,7 +127,9 @@ class _SideBySide:
         self.numbers, self.members = tuple(members), members
         trainings = members.values()
         self.replay = Replay(
-            [one.update for one in trainings], [one.generator for one in trainings]
+            next(iter(trainings)).device,
+            [one.update for one in trainings],
+            [one.generator for one in trainings],
         )
 
     def iterate(self) -> tuple[dict[int, Progress], dict[int, OcganError]]:

@@ -178,11 +178,13 @@ class Training:
 
     def run(self) -> Iterator[Progress]:
         """Train from where things stand to the last epoch, yielding after every iteration."""
-        while not self.finished:
-            started = time.perf_counter()
-            self._iterate()
-            yield self.progress(self.count(time.perf_counter() - started))
-        self._replay = None  # and its memory is free
+        try:
+            while not self.finished:
+                started = time.perf_counter()
+                self._iterate()
+                yield self.progress(self.count(time.perf_counter() - started))
+        finally:
+            self._replay = None  # which knows this model: its memory would wait to be collected
 
     def run_with_checkpoints(
         self, path: Path, identity: str, every_seconds: float
@@ -279,7 +281,8 @@ class Training:
     def _iterate(self) -> None:
         x = self.next_batch()
         if self.device.type == "cuda":
-            self._replay = self._replay or Replay([self.update], [self.generator])
+            if self._replay is None:
+                self._replay = Replay(self.device, [self.update], [self.generator])
             (losses,) = self._replay([x], key=self.mining)
         else:
             losses = self.update(x)

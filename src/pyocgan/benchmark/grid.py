@@ -218,7 +218,7 @@ def _write(
         return None, str(measured)
     threads = max(pool["num_threads"] for pool in threadpool_info())  # of this process, at most
     environment = {**about["environment"], "threads": threads}
-    if cell.method.kind == "ocgan" and (gpu := _gpu()):
+    if cell.method.kind != "baseline" and (gpu := _gpu()):
         environment["machine"] += f", {gpu}"
     result, scores = {**measured[0], **about, "environment": environment}, measured[1]
     try:

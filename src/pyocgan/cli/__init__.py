@@ -32,6 +32,7 @@ Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input; 4 nove
 --fail-on-novel; 130 interrupted (the same command goes on); 141 nobody read all of the output.
 """
 NO_MEMORY = re.compile("allocate memory|out of memory")  # as PyTorch says it, also of a GPU
+SAYS_WHERE = ("train", "demo", "benchmark", "report")  # on standard output: results are files
 PIPE_CLOSED = 141  # 128 and the number of SIGPIPE, as a shell says it
 
 
@@ -67,13 +68,15 @@ class _Closed(io.StringIO):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code; errors become one line on standard error."""
+    argv = sys.argv[1:] if argv is None else argv
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by >&-
-            setattr(sys, name, _Closed() if name == "stdout" else io.StringIO())
+            loses = name == "stdout" and (not argv or argv[0] not in SAYS_WHERE)
+            setattr(sys, name, _Closed() if loses else io.StringIO())
     for stream in (sys.stdin, sys.stdout):  # paths pass unchanged, whatever the locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    sys.exit(run(argv))
 
 
 def run(argv: Sequence[str]) -> int:
@@ -98,7 +101,10 @@ def run(argv: Sequence[str]) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not NO_MEMORY.search(str(error)):
             raise
-        return _fail("there is not enough memory: take smaller or fewer images, or less width", 1)
+        advice = "take smaller or fewer images, or less width"
+        if argv[:1] == ["benchmark"]:
+            advice += ", or a smaller --stack"
+        return _fail(f"there is not enough memory: {advice}", 1)
     except OSError as error:  # as of a full disk
         sys.stdout = None
         where = "" if error.filename is None else f"{error.filename!r}: "

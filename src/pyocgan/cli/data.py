@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import cyclopts
 
+from ..errors import InputError
 from . import terminal
 
 MOST_REASONS = 10  # of unreadable images that are named
@@ -88,9 +90,9 @@ def describe(
     taken = rule.describe(Config().network_side)
     copies = copies_note(images, images.distinct())
     if split == "test":
-        whole = open_source(source, split="train", data_root=data_root)
-        if opened.names == whole.names:
-            terminal.note("it has no test part: these are all of its images")
+        with suppress(InputError):  # there is no training part
+            if opened.names == open_source(source, split="train", data_root=data_root).names:
+                terminal.note("it has no test part: these are all of its images")
     print(opened.description, f"images would be {taken}", *notes, *copies, sep="\n")
     if opened.labels is not None:
         counts = Counter(opened.labels.tolist())

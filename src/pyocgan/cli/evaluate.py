@@ -78,6 +78,7 @@ def evaluate(
     )
     if scores is not None:
         read_too: list[str | Path] = [*split.test.files, *model_folder.files(model)]
+        read_too += split.train.files if split.train else ()
         read_too += [source] if source else []
         check_unread("--scores", scores, read_too)
     terminal.note(f"testing on {split.test.description}")

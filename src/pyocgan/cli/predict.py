@@ -115,10 +115,11 @@ def predict(
 
 def _check_empty(folder: Path) -> None:
     """Refuse to draw among other files: heat maps of an earlier run would pass for this one's."""
-    if folder.is_dir() and next(folder.iterdir(), None) is not None:
+    there = (path.name for path in folder.iterdir()) if folder.is_dir() else iter(())
+    if found := next((name for name in there if not name.startswith(".")), None):
         raise UsageError(
-            f"--heatmaps {str(folder)!r} holds files already, perhaps of an earlier run: "
-            "choose a new folder, or empty it"
+            f"--heatmaps {str(folder)!r} holds files already, such as {found!r}, perhaps of an "
+            "earlier run: choose a new folder, or empty it"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -17,6 +17,8 @@ from .source import Source
 
 SQUARES = (64, 128, LARGEST_SIDE)  # sides
 MOST_BYTES = 2**30  # of all images together, where they are larger than the smallest square
+
+LOOKED_AT = 500  # images, from all over a source: those that are scored shall come at once
 
 BITS = (8, 10, 12, 14, 16)  # that cameras have
 
@@ -55,7 +57,7 @@ def infer_rule(
     UsageError
         A size or number of channels out of its range.
     """
-    headers = _headers(source)
+    headers = _headers(source, range(len(source)))
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
     shown = _chosen_channels(channels, modes)
@@ -65,8 +67,9 @@ def infer_rule(
 
 
 def fitting_notes(source: Source, rule: ImageRule) -> tuple[str, ...]:
-    """Say what a rule that was made for other images changes of these."""
-    headers = _headers(source)
+    """Say what a rule that was made for other images changes of these; by `LOOKED_AT` of them."""
+    rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).astype(int))
+    headers = _headers(source, rows.tolist())
     sizes = sorted({header.size for header in headers})
     return (*_size_notes(rule, sizes), *_mode_notes(rule, {header.mode for header in headers}))
 
@@ -94,10 +97,10 @@ def read_inferred(
     return own_rule, notes, images
 
 
-def _headers(source: Source) -> set[Header]:
-    """Return the different headers of a source's images, of those that have one."""
+def _headers(source: Source, rows: Iterable[int]) -> set[Header]:
+    """Return the different headers of some of a source's images, of those that have one."""
     headers = set()
-    for index in range(len(source)):
+    for index in rows:
         with suppress(UnreadableImage):  # `read` reports it
             headers.add(source.header(index))
     return headers
