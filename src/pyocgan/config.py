@@ -411,7 +411,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _flag(name: str) -> str:
-    return f"it stands on the command's line, as --{name}, where the command has it"
+    return f"give --{name} to a command that has it"
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
