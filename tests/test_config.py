@@ -92,7 +92,8 @@ def test_a_flag_that_is_no_setting_is_named_as_one(tmp_path, name):
     with pytest.raises(UsageError, match=rf"^{name} in .* is no setting: give --{name} to "):
         merge(file=file)
     variable = f"OCGAN_{name.upper()}"
-    with pytest.raises(UsageError, match=rf"^the variable {variable} is no setting: give --{name} to "):
+    advice = f"is no setting: give --{name} to a command that has it"
+    with pytest.raises(UsageError, match=f"^the variable {variable} {advice}$"):
         merge(environment={variable: "1"})
 
 
