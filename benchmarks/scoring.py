@@ -16,6 +16,7 @@ from PIL import Image
 from pyocgan import NoveltyDetector
 from pyocgan.data import open_source, read
 from pyocgan.networks import Networks
+from pyocgan.scoring import device_of
 
 from .timing import Timings, alternate
 from .work import Scale
@@ -71,7 +72,7 @@ def _contiguous(detector: NoveltyDetector, scale: Scale) -> Networks:
     """The detector's networks as one builds them: contiguous."""
     nets = Networks(detector.config_, scale.channels, detector.rule_.image_size)
     nets.load_state_dict(detector.networks_.state_dict())
-    return nets.to(next(detector.networks_.parameters()).device).eval()
+    return nets.to(device_of(detector.networks_)).eval()
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def build_optimizers(config: Config, nets: Networks) -> Optimizers:
         weights = [w for network in networks if network is not None for w in network.parameters()]
         betas = (config.adam_beta1, ADAM_BETA2)
         on_cuda = bool(weights) and weights[0].is_cuda  # as one operation, which can be replayed
-        fast = {"fused": on_cuda, "capturable": on_cuda}
+        fast = {"fused": True, "capturable": True} if on_cuda else {}
         return Adam(weights, lr=config.learning_rate, betas=betas, **fast) if weights else None
 
     generator = adam(nets.En, nets.De)

@@ -10,7 +10,7 @@ Letters: B batch (and any dimensions before it), K channels, H W pixels, h w cel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -142,14 +142,12 @@ def _smoothing(side: int, sigma: float) -> NDArray[np.float64]:
     return _blurring(side, sigma * _cell(side))
 
 
-@lru_cache
 def _blurring(side: int, sigma: float) -> NDArray[np.float64]:
     """The matrix that blurs `side` pixels, σ in pixels: (side, side)."""
     blur: NDArray[np.float64] = gaussian_filter1d(np.eye(side), sigma=sigma, axis=0)
     return blur
 
 
-@lru_cache
 def _pooling(side: int, cell: int) -> NDArray[np.float64]:
     """The matrix that blurs `side` pixels and averages `cell` of them or a little more.
 
@@ -163,7 +161,6 @@ def _pooling(side: int, cell: int) -> NDArray[np.float64]:
     return result
 
 
-@lru_cache
 def _between_patches(side: int) -> NDArray[np.float64]:
     """The matrix that interpolates between the middles of patches: (side, patches)."""
     middles = _edges(side, _cell(side, FINE_CELLS))[1:-1] - 0.5  # of two cells: where they meet

@@ -60,7 +60,7 @@ class Replay:
         with torch.cuda.device(self._device):
             if self._done < WARM_UP:
                 self._done += 1
-                return self._on_the_side(batches)
+                return self._side_by_side(batches)
             if self._graph is None:
                 self._record(batches)
             assert self._graph is not None
@@ -68,14 +68,6 @@ class Replay:
                 kept.copy_(batch)
             self._graph.replay()
             return [dict(losses) for losses in self._losses]
-
-    def _on_the_side(self, batches: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        current = torch.cuda.current_stream()
-        self._recorder.wait_stream(current)
-        with torch.cuda.stream(self._recorder):
-            losses = self._side_by_side(batches)
-        current.wait_stream(self._recorder)
-        return losses
 
     def _record(self, batches: Sequence[Tensor]) -> None:
         """Record what an iteration does; nothing of it is done yet."""

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from . import algorithm
-from .convolution import transforms_kept
 from .errors import OcganError
 from .folding import fold, join, part_of, tensors
 from .replay import Replay
@@ -55,7 +54,7 @@ class StackedTraining:
         """Train all to their last epoch; after every iteration, yield where its models stand."""
         try:
             while chosen := self._next():
-                if self._stack is None or self._stack.numbers != chosen:
+                if self._stack is None or tuple(self._stack.members) != chosen:
                     self.release()
                     members = {n: self.trainings[n] for n in chosen}
                     on_gpu = self.trainings[0].device.type == "cuda"
@@ -124,7 +123,7 @@ class _SideBySide:
     """Models on a GPU, each as it is."""
 
     def __init__(self, members: Mapping[int, Training]) -> None:
-        self.numbers, self.members = tuple(members), members
+        self.members = members
         trainings = members.values()
         self.replay = Replay(
             next(iter(trainings)).device,
@@ -149,7 +148,7 @@ class _Folded:
     """Models that have done equally many iterations, folded."""
 
     def __init__(self, members: Mapping[int, Training]) -> None:
-        self.numbers, self.members = tuple(members), members
+        self.members = members
         self.trainings = tuple(members.values())
         self.config, self.fabric = self.trainings[0].config, self.trainings[0].fabric
         self.nets = fold([training.nets for training in self.trainings])
@@ -169,7 +168,7 @@ class _Folded:
         """Do an iteration of all; say where they stand, and which ones diverged."""
         started = time.perf_counter()
         x = torch.stack([training.next_batch() for training in self.trainings])
-        with self.fabric.autocast(), transforms_kept():
+        with self.trainings[0].arithmetic():
             losses = algorithm.iterate(
                 self.nets,
                 self.optimizers,

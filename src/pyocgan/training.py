@@ -13,6 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -291,8 +292,7 @@ class Training:
     def update(self, x: Tensor) -> dict[str, Tensor]:
         """Do Algorithm 1's four updates on images (B, K, H, W) in [-1, 1]; return its losses."""
         self.nets.train()
-        # The precision and the speed; nothing else of an iteration knows of them.
-        with self.fabric.autocast(), transforms_kept():
+        with self.arithmetic():
             return algorithm.iterate(
                 self.nets,
                 self.optimizers,
@@ -301,6 +301,12 @@ class Training:
                 generator=self.generator,
                 mining=self.mining,
             )
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Have the precision and the speed; nothing else of an iteration knows of them."""
+        with self.fabric.autocast(), transforms_kept():
+            yield
 
     def count(self, seconds: float) -> Record | None:
         """Take note of an iteration that has been done; give the epoch's record if it ends it."""
@@ -315,9 +321,9 @@ class Training:
         T on the images and those of its other passes, P on pieces of all. Return mean losses.
         """
         losses, in_all = {}, self.iterations * self.config.epochs
-        if self.evidence.T is not None:
-            further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
-            with self.fabric.autocast():
+        with self.arithmetic():
+            if self.evidence.T is not None:
+                further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
                 losses["turns"] = turn_training.train(
                     self.evidence.T,
                     self.turn_optimizers,
@@ -326,11 +332,10 @@ class Training:
                     self.generator,
                     self.config,
                 )
-        if self.evidence.P is not None:
-            assert self.flaw_optimizer is not None
-            assert self.whole is not None
-            steps = math.ceil(self.config.flaw_steps / in_all)
-            with self.fabric.autocast():
+            if self.evidence.P is not None:
+                assert self.flaw_optimizer is not None
+                assert self.whole is not None
+                steps = math.ceil(self.config.flaw_steps / in_all)
                 losses["flaws"] = flaw_training.train(
                     self.evidence.P,
                     self.flaw_optimizer,
