@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import ClassVar
@@ -331,6 +333,28 @@ def test_training_goes_on_in_the_middle_of_a_cell(tmp_path, pools, monkeypatch):
     assert parts.result["seconds"]["fit"] > 0
     assert used == [path]
     assert {file.suffix for file in path.parent.iterdir()} == {".json", ".npz"}
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_result_names_the_gpu_that_it_comes_from_alone(tmp_path, pools, monkeypatch, device):
+    cuda = import_module("torch").cuda
+    monkeypatch.setattr(cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cuda, "get_device_name", lambda: "G")
+    chosen = replace(method(make_spy), kind="ocgan", device=device)
+    (outcome,) = run_cells(cells_of(pools[2], chosen, classes=["8"]), tmp_path, ABOUT)
+    assert outcome.result["environment"]["machine"] == ("m, G" if device == "auto" else "m")
+
+
+def test_a_checkpoint_is_of_one_device(tmp_path, pools, monkeypatch):
+    def path(device):
+        method = ocgan("fast", {}, pools[1].rule, device=device)
+        return cells_of(pools[1], method, classes=["8"])[0].checkpoint(tmp_path)
+
+    monkeypatch.setattr(import_module("torch").cuda, "is_available", lambda: True)
+    assert path("auto") == path("cuda") != path("cpu")
+    monkeypatch.setattr(import_module("torch").cuda, "is_available", lambda: False)
+    assert path("auto") == path("cpu") != path("cuda")
 
 
 def test_interrupted_it_exits_130_and_keeps_what_is_finished(tmp_path, spy, capsys):

@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 from conftest import TINY, ocgan, tiny_flags
-from data_fixtures import zip_tree
+from data_fixtures import write_idx, zip_tree
 from pyocgan import detector as detector_module
 from pyocgan.claims import claimed
 from pyocgan.config import FIELDS, resolve
@@ -345,17 +345,19 @@ def test_heat_maps_lie_among_no_other_files(command, model, pictures, tmp_path):
         assert sorted(folder.iterdir()) == before
 
 
-@pytest.mark.parametrize("target", ["image", "zip", "list", "model.json", "weights"])
+@pytest.mark.parametrize("target", ["image", "zip", "list", "idx", "model.json", "weights"])
 def test_predict_writes_over_nothing_that_it_reads(command, model, pictures, tmp_path, target):
     own = shutil.copytree(model, tmp_path / "model")
     shutil.copytree(pictures / "8", tmp_path / "8")
     archive = zip_tree(tmp_path / "8", tmp_path / "8.zip")
     listing = tmp_path / "list.txt"
     listing.write_text("8/00.png\n")
+    write_idx(tmp_path / "idx", "t10k")
     images, out = {
         "image": (tmp_path / "8", tmp_path / "8" / "00.png"),
         "zip": (archive, archive),
         "list": (listing, listing),
+        "idx": (tmp_path / "idx", tmp_path / "idx" / "t10k-labels-idx1-ubyte.gz"),
         "model.json": (archive, own / "model.json"),
         "weights": (archive, next(own.glob("weights-*"))),
     }[target]

@@ -437,6 +437,8 @@ def test_cifar_pixels_and_classes(cifar):
     assert source.classes[9] == "truck"
     assert source.labels.tolist()[:3] == ["airplane", "automobile", "bird"]
     assert source.description.startswith("CIFAR-10, train part: 50 images in 10 classes")
+    assert {file.is_file() for file in source.files} == {True}
+    assert len(source.files) == (1 if path.is_file() else 6)
     np.testing.assert_array_equal(read(source, ImageRule((32, 32), 3)).pixels, images)
 
 

@@ -70,6 +70,8 @@ class Method:
         Whether the seed changes its scores.
     preset
         Of OCGAN, else None.
+    device
+        As in `NoveltyDetector`: where it computes.
     """
 
     name: str
@@ -79,6 +81,16 @@ class Method:
     make: Callable[[int], Scorer]
     is_random: bool
     preset: str | None = None
+    device: str = "cpu"
+
+    @property
+    def settled_device(self) -> str:
+        """What ``"auto"`` is on this machine."""
+        if self.device == "cpu":  # without torch
+            return self.device
+        from .training import settle_device
+
+        return settle_device(self.device)
 
 
 def ocgan(
@@ -111,6 +123,7 @@ def ocgan(
         partial(_detector, preset, dict(settings), device, precision),
         is_random=True,
         preset=preset,
+        device=device,
     )
 
 
@@ -229,7 +242,8 @@ def _pyod_method(key: str) -> Method:
     if find_spec("pyod") is None:
         raise UsageError(f"the method {key} needs PyOD: pip install 'pyocgan[pyod]'")
     config = {"pyod": metadata.version("pyod"), "settings": "PyOD's defaults"}
-    return Method(key, PYOD[key][0], "pyod", config, partial(PyODDetector, key), is_random=True)
+    make = partial(PyODDetector, key)
+    return Method(key, PYOD[key][0], "pyod", config, make, is_random=True, device="auto")
 
 
 KEYS = ("ocgan", *_TRAINING_FREE, *PYOD)

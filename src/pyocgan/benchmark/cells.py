@@ -128,8 +128,12 @@ class Cell:
         }
 
     def checkpoint(self, folder: Path) -> Path:
-        """Return where a method that trains for long keeps how far it is, for this identity."""
-        digest = sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        """Return where a method that trains for long keeps how far it is.
+
+        For this identity and device, of which another draws other random numbers.
+        """
+        wanted = self.identity | {"device": self.method.settled_device}
+        digest = sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         return self.path(folder).with_suffix(f".{digest[:12]}.checkpoint")
 
     def measure(self, checkpoint: Path | None = None) -> tuple[Result, NDArray[np.float64]]:

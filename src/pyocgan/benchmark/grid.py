@@ -218,8 +218,8 @@ def _write(
         return None, str(measured)
     threads = max(pool["num_threads"] for pool in threadpool_info())  # of this process, at most
     environment = {**about["environment"], "threads": threads}
-    if cell.method.kind != "baseline" and (gpu := _gpu()):
-        environment["machine"] += f", {gpu}"
+    if cell.method.settled_device == "cuda":
+        environment["machine"] += f", {_gpu()}"
     result, scores = {**measured[0], **about, "environment": environment}, measured[1]
     try:
         cell.write(cell.path(folder), result, scores)
@@ -228,12 +228,11 @@ def _write(
     return result, None
 
 
-def _gpu() -> str | None:
+def _gpu() -> str:
     """Name the GPU that this process works on."""
     import torch
 
-    is_in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return torch.cuda.get_device_name() if is_in_use else None
+    return torch.cuda.get_device_name()
 
 
 def _compute_alone(

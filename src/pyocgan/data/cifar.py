@@ -57,7 +57,8 @@ def open_cifar(path: Path, split: str) -> Source:
     batches = _read(path, (_META, *_BATCHES[split]))
     classes = [name.decode() for name in batches.pop(_META)[b"label_names"]]
     numbers = np.concatenate([batch[b"labels"] for batch in batches.values()])
-    store = Pixels(partial(_load, path, split), _SHAPE)
+    files = [path / name for name in (_META, *_BATCHES[split])] if path.is_dir() else [path]
+    store = Pixels(partial(_load, path, split), _SHAPE, files)
     names = [
         f"{batch}/{index}"
         for batch, content in batches.items()

@@ -69,11 +69,13 @@ def _open_files(
     files: dict[str, Path], opening: str, classes: Sequence[str] | None = None
 ) -> Source:
     shapes = {part: _shape(path, _IMAGES) for part, path in files.items()}
-    labels = [_labels_beside(path, shapes[part][0]) for part, path in files.items()]
+    beside = {part: _file_of_labels(path) for part, path in files.items()}
+    labels = [_labels(beside[part], path, shapes[part][0]) for part, path in files.items()]
     sizes = {shape[1:] for shape in shapes.values()}
     if len(sizes) > 1:
         raise InputError(f"{opening} holds images of several sizes: {sorted(sizes)}")
-    store = Pixels(partial(_load_all, tuple(files.values())), (*sizes.pop(), 1))
+    read = [*files.values(), *filter(None, beside.values())]
+    store = Pixels(partial(_load_all, tuple(files.values())), (*sizes.pop(), 1), read)
     names = [
         f"{part}/{i}" if part else str(i) for part, shape in shapes.items() for i in range(shape[0])
     ]
@@ -132,9 +134,13 @@ def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def _labels_beside(path: Path, count: int) -> NDArray[np.uint8] | None:
+def _file_of_labels(path: Path) -> Path | None:
+    """Find the labels beside a file of images."""
     name = path.name.replace("images", "labels").replace("idx3", "idx1")
-    beside = None if name == path.name else _plain_or_zipped(path.with_name(name))
+    return None if name == path.name else _plain_or_zipped(path.with_name(name))
+
+
+def _labels(beside: Path | None, path: Path, count: int) -> NDArray[np.uint8] | None:
     if beside is None:
         return None
     labels = _load(beside, _LABELS)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import LISTED, InputError, UsageError, unknown
 from .decode import Header, naming
-from .stores import Files, Pixels, Store, ZipMembers
+from .stores import Pixels, Store
 from .tree import natural_key
 
 _LISTED_CLASSES = 6
@@ -51,13 +51,8 @@ class Source:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that hold one image each, or all of them; none where they are not known."""
-        match self.store:
-            case Files():
-                return tuple(self.store.paths[row] for row in self.rows)
-            case ZipMembers():
-                return (self.store.path,)
-        return ()
+        """The files that hold the images; none where they came as an array."""
+        return self.store.files(self.rows.tolist())
 
     @property
     def is_decoded(self) -> bool:

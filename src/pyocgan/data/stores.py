@@ -38,6 +38,9 @@ class Store(Protocol):
     def image(self, index: int, at_least: int | None = None) -> Image.Image:
         """Decode one image, upright; see `decode` for `at_least`."""
 
+    def files(self, rows: Sequence[int]) -> tuple[Path, ...]:
+        """Name the files that hold some images; none where they lie in memory."""
+
 
 class Encoded(ABC):
     """Images that must be decoded; the children say how to open one of them."""
@@ -74,6 +77,10 @@ class Files(Encoded):
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             raise unreadable(f"cannot be opened ({system_reason(error)})") from None
 
+    def files(self, rows: Sequence[int]) -> tuple[Path, ...]:
+        """Name the file of each."""
+        return tuple(self.paths[row] for row in rows)
+
 
 class ZipMembers(Encoded):
     """Members of a zip file."""
@@ -96,6 +103,10 @@ class ZipMembers(Encoded):
                 sizes = [f"{n // 1_000_000:,} MB" for n in (member.file_size, LIMIT_BYTES)]
                 raise unreadable(f"is {sizes[0]} large, over the limit of {sizes[1]}")
             return BytesIO(self._archive().read(member))
+
+    def files(self, rows: Sequence[int]) -> tuple[Path, ...]:
+        """Name the zip file."""
+        return (self.path,)
 
     def _archive(self) -> zipfile.ZipFile:
         # A forked process shares its parent's file position, so it opens the file again.
@@ -127,10 +138,17 @@ class Pixels:
         Gives the (N, H, W, 1 or 3) uint8 array; must be picklable (a `functools.partial`).
     shape
         (H, W, 1 or 3) of one image, known beforehand.
+    files
+        What `load` reads, and what names the classes.
     """
 
-    def __init__(self, load: Callable[[], NDArray[np.uint8]], shape: tuple[int, ...]) -> None:
-        self._load = load
+    def __init__(
+        self,
+        load: Callable[[], NDArray[np.uint8]],
+        shape: tuple[int, ...],
+        files: Sequence[Path] = (),
+    ) -> None:
+        self._load, self._files = load, tuple(files)
         height, width, channels = shape
         self._header = Header((height, width), "L" if channels == 1 else "RGB")
 
@@ -146,6 +164,10 @@ class Pixels:
     def image(self, index: int, at_least: int | None = None) -> Image.Image:
         """Give one image; `at_least` means nothing here."""
         return picture(self.pixels[index])
+
+    def files(self, rows: Sequence[int]) -> tuple[Path, ...]:
+        """Name all files that were or will be read, whichever images are meant."""
+        return self._files
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "pixels"}
