@@ -656,9 +656,10 @@ def test_large_images_are_searched_for_small_defects():
         assert large.scores == (*small.scores, "patches", "flaws")
         assert large.score_weights == (*small.score_weights, 0.5, 2.0)
         assert (small.score_scale, large.score_scale) == ("linear", "surplus")
+        assert (small.search_margin, large.search_margin) == (0, 3)
     assert resolve("paper", {}, size=(64, 64)).scores == ("error",)
     chosen = resolve("default", {"scores": "error"}, size=(64, 64))
-    assert (chosen.scores, chosen.score_scale) == (("error",), "linear")
+    assert (chosen.scores, chosen.score_scale, chosen.search_margin) == (("error",), "linear", 0)
 
 
 def test_images_are_encoded_once_and_only_where_a_score_asks_for_it(summed, eights, monkeypatch):
@@ -846,6 +847,22 @@ def test_deviations_above_the_usual_count_alone_where_so_wanted(eights):
         np.testing.assert_allclose(curved[name], expected, rtol=1e-9)
         assert (curved[name] > 0).all()
         assert (linear[name] < -1).any()
+
+
+def test_what_a_search_finds_counts_beyond_a_margin(eights):
+    settings = {**TINY, "scores": ("windows", "patches"), "epochs": 1, "score_scale": "surplus"}
+    strange = np.concatenate([eights[:5], pixels(5, 8, 8)])
+    without, beyond = (
+        NoveltyDetector("default", settings=settings | {"search_margin": margin}, fpr=0.1)
+        .fit(eights)
+        .score_parts(strange)
+        for margin in (0, 3)
+    )
+    np.testing.assert_array_equal(beyond["windows"], without["windows"])
+    z = np.log(np.expm1(np.expm1(without["patches"])))
+    expected = np.log1p(np.log1p(np.exp(z - 3)))
+    np.testing.assert_allclose(beyond["patches"], expected, rtol=1e-6)
+    assert beyond["patches"].min() < 0.1 < 0.5 < without["patches"].max()
 
 
 def test_parts_add_up_to_the_score(summed, detector, eights):

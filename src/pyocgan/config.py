@@ -37,6 +37,7 @@ Score = Literal[
     "views",
 ]
 TURN_SCORES: tuple[Score, ...] = ("turns", "views")  # those of T
+SEARCHES: tuple[Score, ...] = ("patches", "flaws")  # for the oddest of many small parts
 
 # Of a command, not of a model's training: they stand on its line.
 FLAGS_ALONE = ("preset", "fpr", "seed", "seeds", "device", "precision", "out", "protocol", "jobs")
@@ -138,6 +139,11 @@ class Config:
         "linear",
         "How a deviation z from held-out images counts in the sum: linear, as z; surplus, as "
         "log(1 + log(1 + e^z)), so a low one excuses no other, and a large one drowns none.",
+    )
+    search_margin: float = _field(
+        0.0,
+        "Deviations taken off patches and flaws where score_scale is surplus: whatever has many "
+        "small parts has an odd one, and what is no more than that should not count.",
     )
     gradient_smoothing: float = _field(
         0.0, "σ of a blur before oriented gradients are taken, in cells of two pixels or more."
@@ -277,7 +283,7 @@ COLOUR_PRESETS: dict[str, dict[str, Any]] = {
 # away: further scores, with their weights, and how all of them add up.
 LARGE = 32
 LARGE_PRESETS: dict[str, dict[Score, float]] = {"default": {"patches": 0.5, "flaws": 2.0}}
-LARGE_SCALE = "surplus"
+LARGE_SUM: dict[str, Any] = {"score_scale": "surplus", "search_margin": 3.0}
 
 
 def resolve(
@@ -313,9 +319,9 @@ def resolve(
         further = LARGE_PRESETS[preset]
         chosen["scores"] = (*chosen["scores"], *further)
         chosen["score_weights"] = (*chosen["score_weights"], *further.values())
-        chosen["score_scale"] = LARGE_SCALE
+        chosen |= LARGE_SUM
     if "scores" in laid_over:  # the preset's weights, and how they add up, are its own scores'
-        for name in ("score_weights", "score_scale"):
+        for name in ("score_weights", *LARGE_SUM):
             chosen.pop(name, None)
     return Config(**(chosen | laid_over))
 
@@ -511,6 +517,7 @@ def _check(config: Config) -> None:
         "mining_steps": (0, float("inf")),
         "mining_step_size": (0, float("inf")),
         "mining_warmup": (0, 1),
+        "search_margin": (0, float("inf")),
         "gradient_smoothing": (0, float("inf")),
         "contrast_floor": (0, float("inf")),
         "learning_rate": (1e-12, 1),

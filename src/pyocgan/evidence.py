@@ -9,7 +9,7 @@ of T's features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from . import flaws, scoring, turns
-from .config import TURN_SCORES, Config
+from .config import SEARCHES, TURN_SCORES, Config
 from .data.rule import averaged_down
 from .images import to_pixels
 from .networks import Networks
@@ -169,8 +169,15 @@ def surplus(z: Tensor) -> Tensor:
     return F.softplus(z).log1p()
 
 
-# By `config.score_scale`. None is steeper than z: `Evidence.factors` bounds what rounding can do.
-SCALES: dict[str, Callable[[Tensor], Tensor]] = {"linear": lambda z: z, "surplus": surplus}
+def _counted(config: Config, z: Tensor) -> Tensor:
+    """Return what deviations count in the sum, by `config.score_scale`: as z, (N, scores).
+
+    Nowhere steeper than z: `Evidence.factors` bounds what rounding can do.
+    """
+    if config.score_scale == "linear":
+        return z
+    margins = [config.search_margin if name in SEARCHES else 0.0 for name in config.scores]
+    return surplus(z - z.new_tensor(margins))
 
 
 @torch.no_grad()
@@ -185,7 +192,7 @@ def parts(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDAr
     if len(evidence.scores) > 1:
         logs = _logarithms(found)
         deviations = (logs - evidence.mean.to(logs)) / evidence.std.to(logs)
-        found = SCALES[evidence.config.score_scale](deviations) * evidence.weights.to(logs)
+        found = _counted(evidence.config, deviations) * evidence.weights.to(logs)
     result: NDArray[np.float64] = found.cpu().numpy()
     return result
 
