@@ -841,6 +841,10 @@ def test_names_say_what_differs_from_the_preset():
     assert ocgan("paper", {}, colour).config["latent_size"] == 512
     assert ocgan("paper", {"image_size": 16}, grey).title == "OCGAN (paper)"
     assert ocgan("default", {"scores": ["error"]}, grey).name == "default-scoreserror"
+    large = ImageRule((64, 64), 3)
+    assert ocgan("default", {"scores": ["error"]}, large).name == "default-scoreserror"
+    scaled = ocgan("default", {"scores": ["error"], "score_scale": "surplus"}, grey)
+    assert scaled.name == "default-scoreserror-score_scalesurplus"
     assert ocgan("default", {"score_weights": []}, grey).name == "default-score_weightsequal"
     few = ocgan("paper", {"stage": "+visual", "epochs": 15}, grey)
     assert few.name == "paper-visual-epochs15"

@@ -16,6 +16,7 @@ from pyocgan.config import (
     STAGES,
     Config,
     check_settings,
+    completed,
     merge,
     read_environment,
     resolve,
@@ -283,3 +284,12 @@ def test_mining_starts_after_its_share_of_the_epochs():
 def test_every_field_has_a_help_line():
     for name, field in FIELDS.items():
         assert field.metadata["help"].endswith((".", ")")), name
+
+
+@pytest.mark.parametrize(("size", "side"), [([28, 64], 64), ([65, 28], 128)])
+def test_what_a_config_lacks_is_what_it_was_before_it_could_be_chosen(size, side):
+    stored = {"image_size": size, "epochs": 7}
+    found = completed(stored)
+    assert (found["network_side"], found["epochs"], found["search_margin"]) == (side, 7, 0)
+    assert completed(stored | {"network_side": 32})["network_side"] == 32
+    assert found.keys() == FIELDS.keys()

@@ -1,7 +1,9 @@
 """`ocgan demo`, with networks too small to learn much: its data, its honesty, its page."""
 
+import html
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,7 @@ def test_the_command_prints_the_table_of_the_readme_and_its_page(command, tmp_pa
     for name, value in TINY.items():
         monkeypatch.setitem(SETTINGS, name, value)
     threads = torch.get_num_threads()
+    monkeypatch.setattr(sys, "argv", ["ocgan", "demo", "--out", "my demo"])
     code, out, errors = command("demo", "--out", tmp_path / "demo", "--quiet")
     torch.set_num_threads(threads)
     assert code == 0
@@ -102,7 +105,9 @@ def test_the_command_prints_the_table_of_the_readme_and_its_page(command, tmp_pa
     printed, page = out.rstrip("\n").split("\n\n")
     assert words_before_numbers(printed) == words_before_numbers("AUROC, 8" + table)
     assert Path(page) == tmp_path / "demo" / "index.html"
-    assert "<html" in Path(page).read_text(encoding="utf-8")
+    drawn = Path(page).read_text(encoding="utf-8")
+    assert "<html" in drawn
+    assert "ocgan demo --out 'my demo'" in html.unescape(drawn)
 
 
 def words_before_numbers(table):

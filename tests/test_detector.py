@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -64,6 +65,45 @@ def test_mirrored_images_are_looked_at_only_where_they_were_learned(eights):
     settings = {"turn_sides": 2, "epochs": 1}
     with pytest.raises(UsageError, match="turn_sides = 2 needs symmetry = mirror"):
         NoveltyDetector("default", settings=settings, fpr=0.1).fit(eights)
+    assert tiny(settings=settings).fit(eights).evidence_.T is None  # nobody looks
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"device": "tpu"}, "device = 'tpu' must be one of"),
+        ({"precision": "16"}, "precision = '16' must be one of"),
+        ({"settings": {"epochs": 0}}, "epochs = 0 must be"),
+        ({"settings": {"scores": "error,codes", "score_weights": "1"}}, "score_weights = "),
+    ],
+)
+def test_what_is_wrong_is_said_before_images_are_read_and_costs_no_model(
+    eights, tmp_path, wrong, message
+):
+    detector = tiny(settings={"epochs": 1}).fit(eights)
+    expected = detector.predict(eights)
+    with pytest.raises(UsageError, match=message):
+        detector.set_params(**wrong).fit(tmp_path / "there is nothing")
+    np.testing.assert_array_equal(detector.predict(eights), expected)
+
+
+def test_a_device_that_is_not_there_costs_no_model(eights, monkeypatch):
+    def refused(**options):
+        raise RuntimeError("no such device")
+
+    detector = tiny(settings={"epochs": 1}).fit(eights)
+    expected = detector.predict(eights)
+    monkeypatch.setattr("lightning_fabric.Fabric", refused)
+    with pytest.raises(UsageError, match="device = 'mps' cannot be used here: no such device"):
+        detector.set_params(device="mps").fit(eights)
+    np.testing.assert_array_equal(detector.predict(eights), expected)
+
+
+def test_a_fitted_model_keeps_no_gradients(eights):
+    settings = {"epochs": 1, "scores": ("turns", "error"), "least_iterations": 1}
+    detector = tiny(settings=settings).fit(eights)
+    for network in (detector.networks_, detector.evidence_):
+        assert {weight.grad for weight in network.parameters()} == {None}
 
 
 def test_set_params_counts(eights):
@@ -74,7 +114,9 @@ def test_set_params_counts(eights):
         one.set_params(epochs=3)
 
 
-@pytest.mark.parametrize("method", [*ASKING, "generate", "save", "decode"])
+@pytest.mark.parametrize(
+    "method", [*ASKING, "score_parts", "score_batches", "generate", "save", "decode"]
+)
 def test_what_is_not_fitted_says_so(method, tmp_path):
     argument = {"generate": 1, "save": tmp_path / "model", "decode": np.zeros((1, 4), "f4")}
     with pytest.raises(NotFittedError):
@@ -510,10 +552,11 @@ def test_fits_in_threads_are_those_alone(eights):
         settings = {"epochs": 1, "scores": ("turns",), "turn_width": 4, "least_iterations": 1}
         return tiny(settings=settings).fit(eights).novelty_scores(eights)
 
-    expected = scores(0)
+    expected, filters = scores(0), list(warnings.filters)
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(scores, range(8)):
             np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert list(warnings.filters) == filters  # nobody else's warnings are silenced
 
 
 def test_a_model_that_is_replaced_while_it_is_read(copied, eights, monkeypatch):

@@ -26,6 +26,9 @@ def test_auroc_is_the_share_of_pairs_in_order(seed):
     assert result.auroc == pytest.approx(auroc_by_counting(scores, is_novel))
     assert (result.n_normal, result.n_novel) == ((~is_novel).sum(), is_novel.sum())
     assert list(result.auroc_by_class) == ["b", "c"]  # a is normal, of d there is none
+    assert evaluate(scores, is_novel, labels) == result
+    numbered = evaluate(scores, is_novel, np.unique(labels, return_inverse=True)[1], ("1", "2"))
+    assert [*numbered.auroc_by_class.values()] == [*result.auroc_by_class.values()]
     for name in "bc":
         chosen = ~is_novel | (labels == name)
         assert result.auroc_by_class[name] == pytest.approx(

@@ -98,7 +98,9 @@ def above_rounding(
     """Raise calibration scores by a little more than rounding makes of an image's score.
 
     Which depends on how many images are scored at once. Without it a copy of a calibration image
-    could be called novel alone and normal among others; p-values can only rise by it.
+    could be called novel alone and normal among others; p-values can only rise by it. The scores of
+    the presets stay within it; `codes` or `completion` alone, of images that are all nearly one,
+    may not.
 
     Parameters
     ----------

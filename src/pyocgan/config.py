@@ -285,6 +285,8 @@ LARGE = 32
 LARGE_PRESETS: dict[str, dict[Score, float]] = {"default": {"patches": 0.5, "flaws": 2.0}}
 LARGE_SUM: dict[str, Any] = {"score_scale": "surplus", "search_margin": 3.0}
 
+OF_OWN_SCORES = ("score_weights", *LARGE_SUM)  # what a preset says of its own scores alone
+
 
 def resolve(
     preset: str,
@@ -304,7 +306,7 @@ def resolve(
     channels
         Of the images, 1 or 3; colour changes what `COLOUR` and `COLOUR_PRESETS` say.
     size
-        Height and width of the images; large ones change what `LARGE_PRESETS` says.
+        Height and width of the images; large ones change what `LARGE_PRESETS` and `LARGE_SUM` say.
 
     Raises
     ------
@@ -320,8 +322,8 @@ def resolve(
         chosen["scores"] = (*chosen["scores"], *further)
         chosen["score_weights"] = (*chosen["score_weights"], *further.values())
         chosen |= LARGE_SUM
-    if "scores" in laid_over:  # the preset's weights, and how they add up, are its own scores'
-        for name in ("score_weights", *LARGE_SUM):
+    if "scores" in laid_over:
+        for name in OF_OWN_SCORES:
             chosen.pop(name, None)
     return Config(**(chosen | laid_over))
 
@@ -335,18 +337,22 @@ def settle(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> Config:
         As `resolve`; and where T's scores would look at what T has not learned.
     """
     config = resolve(preset, settings, channels=rule.channels, size=rule.image_size)
-    if config.turn_sides == 2 and config.symmetry != "mirror":
+    if config.uses_turns and config.turn_sides == 2 and config.symmetry != "mirror":
         raise UsageError("turn_sides = 2 needs symmetry = mirror: T must have seen mirrored images")
     seen: dict[str, Any] = {"image_size": rule.image_size, "channels": rule.channels}
     return dataclasses.replace(config, **seen)
 
 
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config as it was written with the fields that it lacks, which came later.
+    """Return a settled config as it was written with the fields that it lacks, which came later.
 
-    Each has a default under which everything stays as it was.
+    Each has a default under which everything stays as it was; but of images above 64 pixels a side
+    the networks saw all, 128 at most, before there was `network_side`.
     """
-    return Config().to_dict() | dict(stored)
+    fields, size = Config().to_dict(), stored.get("image_size")
+    if isinstance(size, list) and max(size) > fields["network_side"]:
+        fields["network_side"] = 128
+    return fields | dict(stored)
 
 
 def merge(

@@ -1,12 +1,13 @@
 """The paper's motivating problem (section 3.1) on images that come with scikit-learn.
 
 An auto-encoder trained on 8s alone also rebuilds 1s, 3s, 6s and 7s; OCGAN turns them into 8s. Here
-both are trained on handwritten 8s, beside methods without training, and `report` draws the rest.
+both are trained on handwritten 8s, beside methods without training, and `demo_page` draws the rest.
 """
 
 from __future__ import annotations
 
 import io
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -162,9 +163,10 @@ class Demo:
             "n_validation": split.validation,
             "n_calibration": split.calibration,
             "n_test": {c: int((self.labels == c).sum()) for c in self.images_classes},
-            "protocol": "80 % of the 8s are learned (part of them held out for checkpoint and "
-            "calibration); the other 8s and all other digits are tested.",
-            "command": " ".join(command_line()),
+            "protocol": f"{TRAIN_SHARE:.0%} of the {NORMAL_CLASS}s are learned (part of them held "
+            f"out for checkpoint and calibration); the other {NORMAL_CLASS}s and all other digits "
+            "are tested.",
+            "command": shlex.join(command_line()),
             "seconds": round(time.perf_counter() - self.started, 1),
             "machine": here["machine"],
             "versions": {"pyocgan": __version__, "torch": here["torch"]},

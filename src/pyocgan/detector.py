@@ -23,7 +23,7 @@ from torch import Tensor
 from . import evidence, model_folder, scoring
 from .blank import blank
 from .calibration import Calibration, SplitCounts, above_rounding, check_fpr, split_counts
-from .config import Config, check_settings, resolve, settle
+from .config import Config, check_settings, completed, resolve, settle
 from .data import (
     SKIPPING,
     ImageRule,
@@ -40,7 +40,7 @@ from .files import expanded
 from .images import to_pixels
 from .networks import Networks
 from .stacked import StackedTraining
-from .training import DEVICES, Progress, Record, Training, settle_device
+from .training import DEVICES, Progress, Record, Training, check_names, settle_device
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -101,6 +101,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         One record an epoch.
     best_epoch_ : int
         Epoch of the networks, from 1.
+    seconds_ : float
+        That fitting took, interruptions left out.
     notes_, skipped_ : tuple
         What was inferred about the images; (name, reason) of files left out.
     parameters_ : dict
@@ -174,14 +176,6 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _begin(self, X: ImageSource, checkpoint: Path | None) -> tuple[_Prepared, Training]:
         """Settle all that comes before training, and where it goes on."""
         prepared = self._prepare(X)
-        self.__dict__.pop("calibration_", None)  # fitted again only when it ends well
-        self.config_, self.rule_, self.split_ = prepared.config, prepared.rule, prepared.split
-        self.notes_, self.skipped_ = prepared.notes, prepared.skipped
-        self.fingerprint_ = prepared.fingerprint
-        self.about_: dict[str, Any] = {}
-        self.parameters_ = self.get_params()
-        if self.settings is not None:
-            self.parameters_["settings"] = dict(self.settings)
         training = Training(
             prepared.config,
             prepared.train,
@@ -192,15 +186,25 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         )
         if checkpoint is not None and checkpoint.exists():
             training.load(checkpoint, self._identity(prepared, training))
+        self.__dict__.pop("calibration_", None)  # fitted again only when it ends well
+        self.config_, self.rule_, self.split_ = prepared.config, prepared.rule, prepared.split
+        self.notes_, self.skipped_ = prepared.notes, prepared.skipped
+        self.fingerprint_ = prepared.fingerprint
+        self.about_: dict[str, Any] = {}
+        self.parameters_ = self.get_params()
+        if self.settings is not None:
+            self.parameters_["settings"] = dict(self.settings)
         return prepared, training
 
     def _prepare(self, X: ImageSource) -> _Prepared:
         """Read the images, settle what is "auto", and share the images out."""
         check_fpr(self.fpr)
         _check_whole("random_state", self.random_state)
+        check_names(self.device, self.precision)
         settings = check_settings(self.settings or {})
-        # Before channels and size are known, so are the scores: their weights are checked then.
-        wanted = resolve(self.preset, {k: v for k, v in settings.items() if k != "score_weights"})
+        # Channels and size decide which scores a preset has: weights for them are checked then.
+        later = () if "scores" in settings else ("score_weights",)
+        wanted = resolve(self.preset, {k: v for k, v in settings.items() if k not in later})
         rule, notes, images = read_inferred(
             as_source(X), wanted.image_size, wanted.channels, skip_unreadable=self.skip_unreadable
         )
@@ -243,6 +247,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         evidence.gather(self.evidence_, self.networks_, prepared.train, held_out)
         scores = self._scores(prepared.calibration)
         self._calibrate(Calibration.of(above_rounding(scores, self.evidence_.factors)))
+        for networks in (self.networks_, self.evidence_):
+            networks.zero_grad(set_to_none=True)  # of the last step, as large as the weights
         self.seconds_ = training.seconds + time.perf_counter() - started
 
     def _scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -267,6 +273,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         With `skip_unreadable`, files that cannot be read are in the images' `skipped`.
         """
+        check_is_fitted(self)
+        return self._score_batches(X)
+
+    def _score_batches(self, X: ImageSource) -> Iterator[tuple[Images, NDArray[np.float64]]]:
         for images in self._read(X, SKIPPING, skip_unreadable=self.skip_unreadable):
             yield images, self._scores(images.pixels)
 
@@ -400,7 +410,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _restore(self, content: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
         self.parameters_ = content["parameters"]
-        self.config_ = Config(**check_settings(model_folder.completed(content["config"])))
+        self.config_ = Config(**check_settings(completed(content["config"])))
         self.rule_ = ImageRule.from_dict(content["image_rule"])
         self.split_ = SplitCounts(**content["split"])
         self.best_epoch_, self.seconds_ = content["best_epoch"], content["seconds"]

@@ -33,7 +33,7 @@ def evaluate(
     scores: ArrayLike,
     is_novel: ArrayLike,
     labels: ArrayLike | None = None,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
 ) -> Evaluation:
     """Measure scores against the truth.
 
@@ -44,7 +44,7 @@ def evaluate(
     is_novel
         (N,) True or 1 where an image is novel, False or 0 where it is normal.
     labels, classes
-        (N,) class names and their order, for `Evaluation.auroc_by_class`.
+        (N,) class names, and their order, for `Evaluation.auroc_by_class`; by default sorted.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def evaluate(
         something else, as −1 and 1 of `predict`, a score is not finite, or lengths differ.
     """
     scores, is_novel = np.asarray(scores, np.float64), _truth(is_novel)
-    labels = None if labels is None else np.asarray(labels)
+    labels = None if labels is None else np.asarray(labels).astype(np.str_)
     lengths = [len(a) for a in (scores, is_novel, labels) if a is not None]
     if len(set(lengths)) > 1 or scores.ndim != 1 or not np.isfinite(scores).all():
         raise InputError(
@@ -92,9 +92,10 @@ def _auroc_by_class(
     scores: NDArray[np.float64],
     is_novel: NDArray[np.bool_],
     labels: NDArray[Any] | None,
-    classes: Sequence[str],
+    classes: Sequence[str] | None,
 ) -> dict[str, float]:
     if labels is None:
         return {}
+    classes = np.unique(labels).tolist() if classes is None else classes
     chosen = {c: ~is_novel | (labels == c) for c in classes if (is_novel & (labels == c)).any()}
     return {c: float(roc_auc_score(is_novel[who], scores[who])) for c, who in chosen.items()}

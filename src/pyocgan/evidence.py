@@ -213,7 +213,7 @@ def heatmaps(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> N
     """
     draw = next((draw for name, draw in MAPS.items() if name in evidence.scores), error_map)
     maps = [draw(batch).cpu().numpy() for batch in _batches(evidence, nets, pixels)]
-    return np.concatenate(maps) if maps else np.empty((0, *pixels.shape[1:3]), np.float32)
+    return np.concatenate(maps)
 
 
 @torch.no_grad()

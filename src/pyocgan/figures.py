@@ -131,7 +131,8 @@ def image_grid(
     images
         uint8 (rows, columns, H, W, K), K 1 or 3.
     cell
-        Wanted width of one image in CSS pixels; rounded down to a whole multiple of W.
+        Wanted longer side of one image in CSS pixels; the image is enlarged by a whole number of
+        the screen's pixels, and never reduced.
     gap
         Space between images in CSS pixels, filled with `paper`.
     """

@@ -2,7 +2,7 @@
 
 Pixels are uint8 (N, H, W, K), scores float64 (N,), larger = more novel. Each method has one
 setting for all data sets and classes; OCGAN's presets have one for grey images, one for colour, and
-`default` a further score for large ones. Nothing is tuned for a class.
+`default` two further scores and another sum for large ones. Nothing is tuned for a class.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .baselines import (
     Scorer,
     raw,
 )
-from .config import settle
+from .config import OF_OWN_SCORES, settle
 from .data import ImageRule
 from .errors import UsageError, unknown
 
@@ -143,8 +143,8 @@ def _changed(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[
     plain = settle(preset, {}, rule).to_dict()
     wanted = settle(preset, settings, rule).to_dict()
     follows = {"image_size", "channels"}
-    if wanted["scores"] != plain["scores"] and not wanted["score_weights"]:
-        follows.add("score_weights")  # for a preset's weights are those of its own scores
+    if wanted["scores"] != plain["scores"]:
+        follows |= {*OF_OWN_SCORES} - {*settings}
     return {k: v for k, v in wanted.items() if v != plain[k] and k not in follows}
 
 

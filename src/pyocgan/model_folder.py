@@ -107,11 +107,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's settings with what models did not say before it could be chosen."""
-    return {"network_side": 128} | dict(config)  # the networks saw all of an image, 128 at most
-
-
 def read_weights(folder: Path, description: Mapping[str, Any]) -> bytes:
     """Read the safetensors that `description` names; their checksum must be the one it gives."""
     path = folder / str(description["weights"])

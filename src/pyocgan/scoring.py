@@ -82,7 +82,7 @@ def reconstruction_errors(
     """Return the mean squared reconstruction error of each image: (N,) float64, in [0, 4]."""
     pairs = reconstructions(nets, pixels, config)
     scores = [pixel_error(x, x_hat).cpu().numpy() for x, x_hat in pairs]
-    return np.concatenate(scores) if scores else np.empty(0)
+    return np.concatenate(scores)
 
 
 def _fixed_noise(x: Tensor, config: Config) -> Tensor:

@@ -435,25 +435,29 @@ def settle_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def open_fabric(device: str, precision: str) -> Fabric:
-    """Open Lightning Fabric on one device, quietly."""
+def check_names(device: str, precision: str) -> None:
+    """Refuse what is none of `DEVICES` or `PRECISIONS`."""
     if device not in DEVICES:
         raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
     if precision not in PRECISIONS:
         raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """Open Lightning Fabric on one device, quietly."""
+    check_names(device, precision)
     from lightning_fabric import Fabric  # seconds to import: only when training
 
     device = settle_device(device)
     # auto is float32 everywhere until bfloat16 is measured to train as well.
     chosen = "32-true" if precision == "auto" else precision
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return Fabric(accelerator=device, devices=1, precision=cast("Any", chosen))
-        except (RuntimeError, ValueError) as error:
-            line = " ".join(str(error).split())
-            raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
+    warnings.filterwarnings("ignore", module="lightning_fabric")  # for good, as in `data.decode`
+    try:
+        return Fabric(accelerator=device, devices=1, precision=cast("Any", chosen))
+    except (RuntimeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
 
 
 def _in_whole_cells(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -67,8 +67,8 @@ def _brief_model(folder: Path, content: dict[str, Any]) -> dict[str, str]:
 
 
 def _lines_of_model(content: dict[str, Any]) -> dict[str, str]:
+    from ..config import completed
     from ..data import ImageRule
-    from ..model_folder import completed
 
     rule, config = ImageRule.from_dict(content["image_rule"]), completed(content["config"])
     split, task = content["split"], content["about"].get("task") or {}
