@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -22,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from data_fixtures import write_idx, write_tree
-from pyocgan import claims, methods
+from pyocgan import claims, methods, run_folder
 from pyocgan.baselines import NearestNeighbours
 from pyocgan.benchmark import (
     finished,
@@ -53,11 +54,8 @@ TINY = [
 ]
 TWO_EPOCHS = [*TINY, "--epochs=2"]
 TINY_NAME = "fast-latent_size4-autoencoder_width4-visual_width4-classifier_width4"
-ABOUT = {
-    "commit": "c",
-    "command": "ocgan benchmark",
-    "environment": {"machine": "m", "created": "2026-01-02T03:04:05Z"},
-}
+ABOUT = {"commit": "c", "command": "ocgan benchmark"}
+ENVIRONMENT = {"machine": "m", "created": "2026-01-02T03:04:05Z"}
 
 
 def benchmark(out, *arguments, dataset="digits", classes="0,8", method="knn,pca"):
@@ -341,6 +339,7 @@ def test_a_result_names_the_gpu_that_it_comes_from_alone(tmp_path, pools, monkey
     monkeypatch.setattr(cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(cuda, "is_available", lambda: True)
     monkeypatch.setattr(cuda, "get_device_name", lambda: "G")
+    monkeypatch.setattr(grid, "environment", lambda: dict(ENVIRONMENT))
     chosen = replace(method(make_spy), kind="ocgan", device=device)
     (outcome,) = run_cells(cells_of(pools[2], chosen, classes=["8"]), tmp_path, ABOUT)
     assert outcome.result["environment"]["machine"] == ("m, G" if device == "auto" else "m")
@@ -697,6 +696,7 @@ def write_grid(folder, auroc=AUROC, **changed):
     for (name, seed), value in auroc.items():
         content = ABOUT | {
             "format": "pyocgan cell",
+            "environment": ENVIRONMENT,
             "dataset": "set",
             "protocol": 1,
             "class": name,
@@ -1004,11 +1004,56 @@ def test_class_words_are_good_for_files_and_unique():
     assert len(set(class_words(("1-a-b", "a b", "a-b")).values())) == 3
 
 
-def test_provenance_names_commit_and_machine():
+def test_provenance_names_commit_and_command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/x/pyocgan/__main__.py", "benchmark", "--out", "my grid"])
     about = provenance()
     hexadecimal = about["commit"].removesuffix("-dirty")
     assert hexadecimal == "unknown" or len(hexadecimal) == 40
-    assert about["environment"]["machine"]
+    assert about["command"] == "ocgan benchmark --out 'my grid'"
+
+
+def test_a_cell_says_where_and_when_it_was_computed_itself(tmp_path, pools):
+    before = run_folder.now()
+    (outcome,) = run_cells(cells_of(pools[2], method(make_spy), classes=["8"]), tmp_path, ABOUT)
+    here = outcome.result["environment"]
+    assert here["machine"] == run_folder.machine()
+    assert before <= here["created"] <= run_folder.now()
+
+
+def test_a_stack_of_which_nothing_is_left_is_not_measured(tmp_path, pools, monkeypatch):
+    cells = cells_of(pools[2], method(make_spy), classes=["0", "8"])
+    monkeypatch.setattr(grid, "measure", None)
+    with ExitStack() as held:
+        for cell in cells:
+            assert held.enter_context(claims.claimed(cell.path(tmp_path)))
+        assert grid._compute(cells, tmp_path, ABOUT, False) == [(None, None)] * 2
+
+
+def test_an_overwritten_result_never_stands_beside_other_scores(tmp_path, pools, monkeypatch):
+    cells = cells_of(pools[2], method(make_spy), classes=["0"])
+    list(run_cells(cells, tmp_path, ABOUT))
+
+    def killed(path, content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyocgan.benchmark.cells.write_json", killed)
+    path = cells[0].path(tmp_path)
+    result = json.loads(path.read_text())
+    with pytest.raises(KeyboardInterrupt):
+        cells[0].write(path, result, read_scores(path)["score"] + 1)
+    assert unfinished(cells, tmp_path) == cells
+
+
+def test_kinds_of_defects_that_no_one_trains_on_have_figures_too(tmp_path, capsys):
+    good = [f"train/good/{i}.png" for i in range(9)] + [f"test/good/{i}.png" for i in range(4)]
+    bad = [f"test/{kind}/{i}.png" for kind in ("dent", "crack") for i in range(3)]
+    write_tree(tmp_path / "parts", [*good, *bad])
+    write_tree(tmp_path / "parts", [f"test/dent/{i}.png" for i in range(3)], size=(20, 20))
+    flags = ["--method=knn", f"--out={tmp_path / 'out'}", "--classes=all"]
+    assert run(["benchmark", f"--dataset={tmp_path / 'parts'}", *flags]) == 0
+    (result,) = results(tmp_path / "out").values()
+    assert list(result["auroc_by_class"]) == ["crack", "dent"]
+    assert "20×20: all resized to 12×16" in capsys.readouterr().err
 
 
 def wait_for(condition, seconds=60):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from data_fixtures import write_tree
 from pyocgan import figures
 from pyocgan.benchmark import summarise
 from pyocgan.benchmark_report import (
@@ -340,6 +341,30 @@ def test_damaged_and_foreign_summaries_are_named(tmp_path):
         read_summaries(tmp_path)
 
 
+@pytest.mark.parametrize("value", [None, "high"])
+def test_a_figure_that_a_summary_lacks_is_named(tmp_path, folder, value):
+    summarise(folder, tmp_path)
+    path = tmp_path / "mnist" / "protocol2" / "knn.json"
+    content = json.loads(path.read_text())
+    content["cells"][3]["aupr"] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"knn\.json.*: aupr of class 3, seed 0 is {value!r}"):
+        read_summaries(tmp_path)
+
+
+def test_the_development_split_has_tables_too(tmp_path):
+    write_method(tmp_path / "grid", "knn", task=("mnist", "dev"))
+    write_method(tmp_path / "grid", "knn", task=("mnist", 2))
+    summarise(tmp_path / "grid", tmp_path / "results")
+    assert [table.protocol for table in read_summaries(tmp_path / "results")] == [2, "dev"]
+
+
+def test_flags_of_the_page_need_its_folder(tmp_path, command):
+    code, _, errors = command("report", "--docs", tmp_path / "x.md", "--out", tmp_path / "y")
+    assert code == 2
+    assert errors[-1] == "ocgan: --out is about the page of a benchmark: give its folder too"
+
+
 def test_many_classes_become_figures_over_them(tmp_path, dots):
     classes = tuple(f"c{number}" for number in range(13))
     paths = write_method(tmp_path, "knn", classes=classes, task=("mine", 1))
@@ -664,6 +689,7 @@ def test_bars_boxes_and_curves_are_pictures():
         figures.Series("B", [1], "ink", ""),
     ]
     curve = figures.Curve("A", np.linspace(0, 1, 5), "accent")
+    other = figures.Curve("A", np.linspace(0, 1, 5) ** 2, "accent")
     for style in figures.STYLES.values():
         for width in (figures.WIDE, figures.NARROW):
             boxes = figures.box_chart([figures.Series("A", [0.5, 0.9], "ink", "")], style, width)
@@ -671,6 +697,10 @@ def test_bars_boxes_and_curves_are_pictures():
             roc = figures.roc_chart([curve], np.linspace(0, 1, 5), style, width)
             for png in (boxes, bars, roc):
                 assert int.from_bytes(png[16:20]) == width * figures.DENSITY
+            moved = [figures.Series("A", [0.6, 0.7, 0.9], "ink", "")]
+            assert boxes != figures.box_chart(moved, style, width)
+            assert bars != figures.bar_chart(moved, ["x", "y", "z"], style, width)
+            assert roc != figures.roc_chart([other], np.linspace(0, 1, 5), style, width)
 
 
 ODD_NAMES = (r"price $\bad$", "caf\udce9\nau lait", "良品")  # no formula, no UTF-8, not in DejaVu
@@ -787,6 +817,21 @@ def test_images_come_from_the_data_when_asked_for(digits_grid, tmp_path, dots, c
     assert "--data-root ROOT" in html
 
 
+def test_other_images_under_the_same_labels_are_not_shown(tmp_path, dots, monkeypatch):
+    own = tmp_path / "own"
+    write_tree(own, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(20)])
+    flags = [f"--dataset={own}", "--protocol=1", "--method=knn", f"--out={tmp_path / 'grid'}"]
+    monkeypatch.setattr(sys, "argv", ["ocgan", "benchmark", *flags])
+    assert run(["benchmark", *flags, "--quiet"]) == 0
+    table, files = read_cells(tmp_path / "grid")
+    given = table[0], table[0].rows[0], files[("own", 1), "knn"], tmp_path
+    assert examples.gallery(*given).missing == ""
+    write_tree(own, ["cat/3.png"], channels=1)
+    assert "is not what was tested" in examples.gallery(*given).missing
+    write_tree(own, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(20)], size=(9, 9))
+    assert "methods saw images taken at 12×16 pixels" in examples.gallery(*given).missing
+
+
 def test_images_that_are_not_those_tested_are_left_out(digits_grid, folder, tmp_path, dots):
     page = write_benchmark_page(folder, tmp_path, data_root=tmp_path).read_text()
     assert "the images cannot be shown: MNIST is not in" in page
@@ -797,7 +842,7 @@ def test_images_that_are_not_those_tested_are_left_out(digits_grid, folder, tmp_
     paths = {("0", 0): tmp_path / "x.json", ("8", 0): tmp_path / "x.json"}
     shown = examples.gallery(table[0], table[0].rows[0], paths, tmp_path)
     assert shown.classes == ()
-    assert "is not what was tested" in shown.missing
+    assert "x.json' is of images with other labels" in shown.missing
 
 
 # --- Markdown and the command ---------------------------------------------------------------------

@@ -370,6 +370,65 @@ def test_predict_writes_over_nothing_that_it_reads(command, model, pictures, tmp
     assert command("predict", own, images, "--out", own / "scores.csv")[0] == 0
 
 
+@pytest.mark.parametrize("kind", ["list", "array"])
+def test_evaluate_writes_over_no_list_or_array_that_it_learned_from(
+    command, digits, pictures, tmp_path, kind
+):
+    images, labels = digits
+    chosen = np.flatnonzero((labels == 8) | (labels == 1))[:300]
+    source = tmp_path / ("list.csv" if kind == "list" else "all.npz")
+    if kind == "list":
+        rows = [f"{path},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
+        source.write_text("\n".join(rows))
+    else:
+        np.savez(source, X=images[chosen], y=labels[chosen])
+    flags = (*tiny_flags(epochs=1), "--fpr=0.1", "--device=cpu", "--class=8", "--protocol=1")
+    assert command("train", source, *flags, "--out", tmp_path / "m", "--quiet")[0] == 0
+    before = source.read_bytes()
+    code, _, errors = command("evaluate", tmp_path / "m", "--no-baselines", "--scores", source)
+    assert (code, source.read_bytes()) == (2, before)
+    assert errors[-1] == f"ocgan: --scores {str(source)!r} is read here: choose another file"
+
+
+def test_what_was_learned_as_normal_is_not_evaluated_as_novel(command, pictures, tmp_path):
+    for part in ("train", "test"):
+        shutil.copytree(pictures, tmp_path / "both" / part)
+    flags = (*tiny_flags(epochs=1), "--fpr=0.1", "--device=cpu", "--quiet")
+    assert command("train", tmp_path / "both", *flags, "--out", tmp_path / "m")[0] == 0
+    code, _, errors = command("evaluate", tmp_path / "m", "--class=8")
+    assert code == 2
+    assert "the model learned 2 classes as normal (1, 8), so none of them is novel" in errors[-1]
+
+
+def test_predict_and_evaluate_name_images_alike(command, model, pictures, tmp_path):
+    out = tmp_path / "scores.csv"
+    flags = ("--class=8", "--no-baselines", "--scores", out)
+    assert command("evaluate", model, pictures, *flags)[0] == 0
+    named = [row["path"] for row in rows_of(out.read_text())]
+    _, predicted, _ = command("predict", model, pictures)
+    assert named == [row["path"] for row in rows_of(predicted)]
+    assert all(Path(name).is_file() for name in named)
+
+
+def test_a_long_name_has_a_heat_map_too(command, model, pictures, tmp_path):
+    name = "ü" * 120 + "x"
+    shutil.copy(pictures / "1" / "00.png", tmp_path / f"{name}.png")
+    maps = tmp_path / "maps"
+    flags = ("--heatmaps", maps, "--fpr", "0.9")
+    code, out, errors = command("predict", model, tmp_path / f"{name}.png", *flags)
+    assert code == 0, errors
+    assert rows_of(out)[0]["verdict"] == "novel"
+    assert [path.name for path in maps.iterdir()] == [f"0001-{name[:100]}.png"]
+
+
+def test_one_image_beside_the_classes_is_named(command, pictures, tmp_path):
+    own = shutil.copytree(pictures, tmp_path / "own")
+    shutil.copy(pictures / "1" / "00.png", own / "stray.png")
+    code, _, errors = command("train", own, "--class=8", "--out", tmp_path / "m")
+    assert code == 2
+    assert "put each class into a folder of its own ('stray.png' lies in none)" in errors[-1]
+
+
 def test_evaluate_writes_over_nothing_that_it_reads(command, model, pictures, tmp_path):
     own = shutil.copytree(pictures, tmp_path / "own")
     image = own / "1" / "00.png"
@@ -559,7 +618,7 @@ def test_closed_streams(model, pictures, closed, code):
     rows = [json.loads(row) for row in done.stdout.splitlines()]
     assert len(rows) == (0 if closed == ">&-" else 30)
     if closed == ">&-":
-        reason = "ocgan: standard output is closed: name a file, or /dev/null"
+        reason = "ocgan: standard output is closed: name a file, or redirect it to /dev/null"
         assert done.stderr.splitlines()[-1] == reason
 
 

@@ -497,6 +497,25 @@ def test_what_the_system_refuses_is_named(path):
         open_source(path)
 
 
+@pytest.mark.parametrize("suffix", [".txt", ".csv"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_a_list_end_where_a_file_s_do(tmp_path, suffix, end):
+    names = ["a\u2028b.png", "a\x85b.png", "a\x0bb.png", "a\x0cb.png", "plain.png"]
+    for name in names:
+        write_image(tmp_path / name)
+    path = tmp_path / f"list{suffix}"
+    path.write_bytes(end.join(names).encode())
+    source = open_source(path)
+    assert source.names == tuple(names)
+    assert [source.header(index).size for index in range(5)] == [(12, 16)] * 5
+
+
+def test_a_quoted_name_may_hold_a_line_feed(tmp_path):
+    write_image(tmp_path / "a\nb.png")
+    path = write_list(tmp_path / "list.csv", 'path,label\n"a\nb.png",x\n')
+    assert open_source(path).names == ("a\nb.png",)
+
+
 def test_a_list_with_an_open_quotation_mark(tmp_path):
     path = write_list(tmp_path / "list.csv", 'a.png\n"b.png\n' + "c.png\n" * 30_000)
     with pytest.raises(InputError, match=r"list list\.csv, line \d+: field larger"):

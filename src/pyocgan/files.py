@@ -20,6 +20,7 @@ from .errors import OcganError, UsageError, system_reason
 
 # What numpy and zipfile raise for bytes that are not an .npz, or no longer one.
 NPZ_DAMAGE = (ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+LONGEST = 200  # bytes of a name; systems take 255
 STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
@@ -35,6 +36,12 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UsageError(f"{str(path)!r} names no user's folder: write ./{path}") from None
+
+
+def shortened(name: str) -> str:
+    """Cut a name that is too long for a file's, with something before and after it."""
+    encoded = name.encode("utf-8", errors="surrogateescape")
+    return name if len(encoded) <= LONGEST else encoded[:LONGEST].decode("utf-8", errors="ignore")
 
 
 @contextlib.contextmanager

@@ -77,7 +77,8 @@ def machine() -> str:
 
 def command_line() -> list[str]:
     """Return this process's command as a user would type it."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    name = Path(sys.argv[0]).name
+    return ["ocgan" if name == "__main__.py" else name, *sys.argv[1:]]  # python -m pyocgan
 
 
 def _processor() -> str:

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from ..baselines import Scorer
 from ..config import completed
+from ..data.tree import natural_key
 from ..errors import InputError, OcganError, UsageError, caught
 from ..evaluation import evaluate
 from ..files import write_bytes, write_json
 from ..methods import Method, Resumable
-from ..run_folder import command_line, environment
+from ..run_folder import command_line
 from ..tasks import Protocol
 from .images import Pool, Trial
 
@@ -153,7 +154,9 @@ class Cell:
         score_seconds = time.perf_counter() - started
         if not np.isfinite(scores).all():
             raise InputError(f"{self}: a score is not finite")
-        figures = evaluate(scores, self.trial.is_novel, self.trial.test_labels, self.trial.classes)
+        labels, classes = self.trial.test_labels, self.trial.classes
+        untrained = sorted({*labels.tolist()} - {*classes}, key=natural_key)  # as kinds of defects
+        figures = evaluate(scores, self.trial.is_novel, labels, (*classes, *untrained))
         result = self.identity | {
             "format": FORMAT,
             "title": self.method.title,
@@ -181,6 +184,7 @@ class Cell:
             is_novel=self.trial.is_novel,
             score=scores,
         )
+        path.unlink(missing_ok=True)  # of other settings: it must not stand beside these scores
         write_bytes(path.with_suffix(".npz"), content.getvalue())
         write_json(path, result)
         for checkpoint in path.parent.glob("*.checkpoint"):
@@ -344,12 +348,8 @@ def class_words(classes: tuple[str, ...]) -> dict[str, str]:
 
 
 def provenance() -> Result:
-    """Return what every result says about its origin: commit, command, versions, machine, time."""
-    return {
-        "commit": commit(),
-        "command": shlex.join(command_line()),
-        "environment": environment(),
-    }
+    """Return what every result of a command says about its origin: commit, and the command."""
+    return {"commit": commit(), "command": shlex.join(command_line())}
 
 
 def commit() -> str:

@@ -23,6 +23,7 @@ from ..data import ImageRule
 from ..data.source import class_named
 from ..errors import OcganError, UsageError
 from ..methods import Method
+from ..run_folder import environment
 from ..tasks import Protocol
 from .cells import Cell, Result, finished, measure
 from .images import Pool
@@ -203,8 +204,9 @@ def _compute(
                     ends[cell] = stored, None
         left = [cell for cell in cells if cell not in ends]
         checkpoints = [cell.checkpoint(folder) for cell in left]
-        for cell, measured in zip(left, measure(left, checkpoints), strict=True):
-            ends[cell] = _write(cell, measured, folder, about)
+        if left:
+            for cell, measured in zip(left, measure(left, checkpoints), strict=True):
+                ends[cell] = _write(cell, measured, folder, about)
     return [ends[cell] for cell in cells]
 
 
@@ -217,10 +219,10 @@ def _write(
     if isinstance(measured, OcganError):
         return None, str(measured)
     threads = max(pool["num_threads"] for pool in threadpool_info())  # of this process, at most
-    environment = {**about["environment"], "threads": threads}
+    here = {**environment(), "threads": threads}
     if cell.method.settled_device == "cuda":
-        environment["machine"] += f", {_gpu()}"
-    result, scores = {**measured[0], **about, "environment": environment}, measured[1]
+        here["machine"] += f", {_gpu()}"
+    result, scores = {**measured[0], **about, "environment": here}, measured[1]
     try:
         cell.write(cell.path(folder), result, scores)
     except OcganError as error:

@@ -24,8 +24,10 @@ from ..data import (
     protocol_2,
     read,
 )
+from ..data.inferring import fitting_notes
 from ..data.named import find_named, named_in_folder
 from ..errors import InputError, UsageError
+from ..files import expanded
 from ..tasks import TESTED_PART, Protocol
 
 
@@ -107,6 +109,8 @@ class Pool:
         Train and test part; of protocol 1 twice the whole, of dev twice the train part.
     images
         Their images, in the order of the sources.
+    notes
+        What was inferred, and what is changed of test images unlike those that train.
     """
 
     name: str
@@ -114,6 +118,7 @@ class Pool:
     rule: ImageRule
     sources: tuple[Source, Source]
     images: tuple[Images, Images]
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -187,12 +192,15 @@ def open_pool(
             f"{source!r} has no classes to take turns as the normal one: put the images of each "
             "into a folder of its own"
         )
-    rule, _ = infer_rule(
+    rule, notes = infer_rule(
         train, settings.get("image_size", "auto"), settings.get("channels", "auto")
     )
     train_images = _read(train, rule)
-    test_images = train_images if test is train else _read(test, rule)
-    return Pool(pool_name(source), protocol, rule, (train, test), (train_images, test_images))
+    test_images = train_images
+    if test is not train:
+        test_images, notes = _read(test, rule), (*notes, *fitting_notes(test, rule))
+    images = train_images, test_images
+    return Pool(pool_name(source), protocol, rule, (train, test), images, tuple(notes))
 
 
 def _read(source: Source, rule: ImageRule) -> Images:
@@ -225,7 +233,7 @@ def pool_name(source: str) -> str:
 
     The paper's numbers are not about a folder that is only called as a named data set.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         named, own = named_in_folder(path), path.resolve().name
     else:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..benchmark.cells import read_scores
 from ..benchmark.images import pool_name
-from ..data import Source, infer_rule, open_source, read
+from ..data import Images, infer_rule, open_source, read
 from ..errors import InputError, OcganError, system_reason
 from ..figures import png_bytes
 from ..files import NPZ_DAMAGE
@@ -81,17 +81,47 @@ def gallery(table: Table, row: Row, paths: Paths, data_root: Path) -> Gallery:
     """
     seed = row.seeds[0]
     try:
-        source = _open(table, row, data_root)
+        images = _tested(table, row, data_root)
         names = _chosen_classes(row)
-        shown = tuple(_of_class(source, name, paths[name, seed]) for name in names)
+        shown = tuple(_of_class(images, name, paths[name, seed]) for name in names)
     except OcganError as error:
         return Gallery(row.title, seed, (), f"the images cannot be shown: {error}")
     return Gallery(row.title, seed, shown)
 
 
-def _open(table: Table, row: Row, data_root: Path) -> Source:
-    source, split = _recorded(row.command, table.dataset), TESTED_PART[table.protocol]
-    return open_source(source, split=split, data_root=data_root)
+def _tested(table: Table, row: Row, data_root: Path) -> Images:
+    """Read the images of which some were tested, as methods saw them.
+
+    Raises
+    ------
+    InputError
+        They are not there, or are others.
+    """
+    recorded, part = _recorded(row.command, table.dataset), TESTED_PART[table.protocol]
+    source = open_source(recorded, split=part, data_root=data_root)
+    trained = source
+    if table.protocol == 2:
+        trained = open_source(recorded, split="train", data_root=data_root)
+    size = row.config.get("image_size", "auto")
+    size = tuple(size) if isinstance(size, list) else size
+    rule, _ = infer_rule(trained, size, row.config.get("channels", "auto"))
+    if rule.describe() != row.data["image_rule"]:
+        raise InputError(
+            f"methods saw images {row.data['image_rule']}, of {source.description} they would be "
+            f"{rule.describe()}"
+        )
+    images = read(source, rule)
+    if images.labels is None or images.fingerprint() != row.data["checksum"].get(part):
+        raise InputError(f"{source.description} is not what was tested")
+    return images
+
+
+def _check_same(images: Images, scores: Mapping[str, NDArray[Any]], path: Path) -> None:
+    index = scores["index"]
+    if not len(index) or index.max() >= len(images):
+        raise InputError(f"{str(path)!r} is of other images")
+    if not np.array_equal(np.asarray(images.labels)[index], scores["label"]):
+        raise InputError(f"{str(path)!r} is of images with other labels")
 
 
 def _recorded(command: str, dataset: str) -> str:
@@ -111,11 +141,11 @@ def _chosen_classes(row: Row) -> list[str]:
     return sorted(row.classes, key=lambda name: fmean(row.values(name)))[:MOST_CLASSES]
 
 
-def _of_class(source: Source, name: str, path: Path) -> ClassExamples:
+def _of_class(images: Images, name: str, path: Path) -> ClassExamples:
     scores = scores_of(path)
-    _check_same(source, scores)
+    _check_same(images, scores, path)
     kinds = tuple(
-        (kind, tuple(_example(source, scores, place) for place in places))
+        (kind, tuple(_example(images, scores, place) for place in places))
         for kind, places in zip(KINDS, chosen_places(scores), strict=True)
     )
     return ClassExamples(name, kinds)
@@ -129,17 +159,9 @@ def chosen_places(scores: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.intp],
     return inside[:EACH], outside[::-1][:EACH], inside[::-1][:EACH], outside[:EACH]
 
 
-def _check_same(source: Source, scores: Mapping[str, NDArray[Any]]) -> None:
-    index = scores["index"]
-    fits = source.labels is not None and len(index) and index.max() < len(source)
-    if not fits or not np.array_equal(np.asarray(source.labels)[index], scores["label"]):
-        raise InputError(f"{source.description} is not what was tested")
-
-
-def _example(source: Source, scores: Mapping[str, NDArray[Any]], place: int) -> Example:
+def _example(images: Images, scores: Mapping[str, NDArray[Any]], place: int) -> Example:
     index, label = int(scores["index"][place]), str(scores["label"][place])
-    one = source.subset([index])
-    pixels = read(one, infer_rule(one)[0]).pixels[0]
+    pixels = images.pixels[index]
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     uri = "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
     text = f"class {label}, image {index}, score {scores['score'][place]:.4g}"

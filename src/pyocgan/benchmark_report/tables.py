@@ -178,7 +178,7 @@ def best(rows: Iterable[Row]) -> Row | None:
 
 
 def read_summaries(results: Path) -> list[Table]:
-    """Read ``results/<data set>/protocol<1|2>/*.json``.
+    """Read ``results/<data set>/protocol<1|2|dev>/*.json``.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def read_summaries(results: Path) -> list[Table]:
         not measured on the same classes.
     """
     rows = defaultdict(list)
-    for path in sorted(results.glob("*/protocol[12]/*.json")):
+    for path in sorted(results.glob("*/protocol*/*.json")):
         content = _read_json(path)
         task, row = _row(content, str(path))
         rows[task].append(row)
@@ -259,6 +259,13 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
     except (KeyError, TypeError) as error:
         raise InputError(f"{where!r} is not the summary of a method: {error}") from None
     _check_complete(row, task)
+    for (name, seed), one in cells.items():
+        for figure in ("auroc", "aupr", "fpr_at_95_tpr"):
+            if not isinstance(one.get(figure), int | float):
+                raise InputError(
+                    f"{where!r} is not the summary of a method: {figure} of class {name}, seed "
+                    f"{seed} is {one.get(figure)!r}"
+                )
     return task, row
 
 

@@ -233,7 +233,7 @@ def notes(table: Table) -> list[str]:
         lines.append(
             "A method without training belongs into this table: ocgan benchmark --dataset "
             f"{table.dataset} --protocol {table.protocol} --method "
-            "knn,knn_cosine,knn_gradients,pca measures four."
+            "knn,knn_cosine,knn_gradients,pca --out DIR measures four."
         )
     return lines
 

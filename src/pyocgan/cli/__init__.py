@@ -29,7 +29,8 @@ from .train import train
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input; 4 novelty found with
---fail-on-novel; 130 interrupted (the same command goes on); 141 nobody read all of the output.
+--fail-on-novel; 130 interrupted (train and benchmark: the same command goes on); 141 nobody read
+all of the output.
 """
 NO_MEMORY = re.compile("allocate memory|out of memory")  # as PyTorch says it, also of a GPU
 SAYS_WHERE = ("train", "demo", "benchmark", "report")  # on standard output: results are files
@@ -63,7 +64,8 @@ class _Closed(io.StringIO):
     """A closed standard output: what should go there would be lost."""
 
     def write(self, text: str) -> int:
-        raise OSError(errno.EBADF, "standard output is closed: name a file, or /dev/null")
+        advice = "name a file, or redirect it to /dev/null"
+        raise OSError(errno.EBADF, f"standard output is closed: {advice}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -138,7 +138,7 @@ def benchmark(
     pools = [
         open_pool(source, protocol, data_root=data_root, settings=chosen) for source in sources
     ]
-    terminal.note(*(pool.about["description"] for pool in pools))
+    terminal.note(*(line for pool in pools for line in (pool.about["description"], *pool.notes)))
     cells = plan(pools, methods, classes=wanted, seeds=numbers)
     if protocol == 2 and numbers != [0] and any(not cell.method.is_random for cell in cells):
         terminal.note("methods without randomness run once a class, as seed 0")

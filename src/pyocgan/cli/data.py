@@ -59,6 +59,7 @@ def fetch(name: str, /, *, data_root: Path | None = None) -> None:
         terminal.note(f"{name} comes with scikit-learn: there is nothing to fetch")
         return
     print(fetch_named(name, data_root, progress=True))
+    terminal.note(require_named(name).note)
 
 
 @app.command

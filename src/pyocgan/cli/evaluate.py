@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from .. import model_folder
-from ..errors import InputError, UsageError
+from ..errors import LISTED, InputError, UsageError
 from ..tasks import Task, check_unread
 from . import terminal
 
@@ -80,11 +80,11 @@ def evaluate(
         read_too: list[str | Path] = [*split.test.files, *model_folder.files(model)]
         read_too += split.train.files if split.train else ()
         read_too += [source] if source else []
+        read_too += [task.source] if task else []  # a list, or an array
         check_unread("--scores", scores, read_too)
     terminal.note(f"testing on {split.test.description}")
-    if source is not None:
-        terminal.note(*fitting_notes(split.test, detector.rule_))
-    test = read(split.test, detector.rule_, skip_unreadable=skip_unreadable)
+    terminal.note(*fitting_notes(split.test, detector.rule_))
+    test = read(split.test.with_paths(), detector.rule_, skip_unreadable=skip_unreadable)
     terminal.note(*(f"left out: {name} ({reason})" for name, reason in test.skipped))
     assert test.labels is not None
     is_novel = test.labels != split.normal_class
@@ -153,8 +153,20 @@ def _task(detector: NoveltyDetector, data_root: Path | None) -> Task | None:
 
 
 def _own_split(task: Task | None, normal_class: str | None) -> _Split:
+    from ..data.tree import natural_key
+
     if task is None:
         raise UsageError("the model does not say what it was trained on: name a source to test on")
+    if task.normal_class is None:
+        learned = task.training_images().labels
+        names = [] if learned is None else sorted({*learned.tolist()}, key=natural_key)
+        if len(names) > 1:
+            more = ", …" if len(names) > LISTED else ""
+            raise UsageError(
+                f"the model learned {len(names)} classes as normal ({', '.join(names[:LISTED])}"
+                f"{more}), so none of them is novel to it: train with --class, or name other "
+                "images to test on"
+            )
     split = replace(task, normal_class=task.normal_class or normal_class).split
     assert split.train.labels is not None
     if normal_class is not None and split.test.class_name(normal_class) != split.train.labels[0]:

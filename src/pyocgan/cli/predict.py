@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from cyclopts import Parameter
 
 from .. import model_folder
 from ..errors import InputError, UsageError
-from ..files import CsvWriter
+from ..files import CsvWriter, shortened
 from ..tasks import check_unread
 from . import terminal
 
@@ -106,7 +105,7 @@ def predict(
                     verdict = "novel" if score > threshold else "normal"
                     write((name, float(score), float(p_value), verdict))
                     if heatmaps is not None and verdict == "novel":
-                        picture = heatmaps / f"{row + 1:04}-{Path(name).stem}.png"
+                        picture = heatmaps / f"{row + 1:04}-{shortened(Path(name).stem)}.png"
                         _draw(picture, source, row, next(glowing), bits=detector.rule_.bits)
                 counts[verdict] += 1
     terminal.note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
@@ -126,7 +125,6 @@ def _check_empty(folder: Path) -> None:
 def _open(images: list[str], data_root: Path | None) -> Source:
     from ..data import open_source
     from ..data.opening import holds_many
-    from ..data.stores import Files
 
     if STDIN in images and len(images) > 1:
         raise UsageError("- stands for all images: name it alone")
@@ -143,10 +141,7 @@ def _open(images: list[str], data_root: Path | None) -> Source:
             raise UsageError(f"{many!r} stands for many images: name it alone, or name images")
         return open_source(images)
     # A data set's test part, where it has one: its training part is what models learn from.
-    source = open_source(images[0], split="test", data_root=data_root)
-    if isinstance(source.store, Files):  # paths that can be passed on, not places in a folder
-        return replace(source, names=tuple(str(source.store.paths[row]) for row in source.rows))
-    return source
+    return open_source(images[0], split="test", data_root=data_root).with_paths()
 
 
 def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32], *, bits: int) -> None:

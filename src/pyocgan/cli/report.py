@@ -48,6 +48,11 @@ def report(
     """
     if folder is None and docs is None:
         raise UsageError("give the folder of a benchmark, or --docs FILE, or both")
+    page_alone = {"out": out, "data-root": data_root, "method": method, "seeds": seeds}
+    given = [name for name, value in page_alone.items() if value is not None]
+    given += ["classes"] if classes != "all" else []
+    if folder is None and given:
+        raise UsageError(f"--{given[0]} is about the page of a benchmark: give its folder too")
     if folder is not None:
         print(_page(folder, out, data_root, method, classes, seeds))
     if docs is not None:

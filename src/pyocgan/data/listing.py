@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from os import PathLike
 from pathlib import Path
 
@@ -27,10 +28,12 @@ def open_list_file(path: Path) -> Source:
     InputError
         The file is not text, or breaks `open_lines`' rules.
     """
-    lines = _text(path).splitlines()
-    suffix = path.suffix.lower()
+    # Whole lines and no more: names may hold what else Unicode ends lines with, and in a quoted
+    # one csv takes any line break.
+    suffix, text = path.suffix.lower(), _text(path)
+    lines: Iterable[str] = StringIO(text, newline="")
     if suffix == ".txt":
-        lines = [_quoted_if_a_file(line, path.parent) for line in lines]
+        lines = (_quoted_if_a_file(line, path.parent) for line in StringIO(text, newline=None))
     delimiter = "\t" if suffix == ".tsv" else ","
     return open_lines(lines, path.parent, f"list {path.name}", delimiter)
 
@@ -38,7 +41,7 @@ def open_list_file(path: Path) -> Source:
 def open_lines(
     lines: Iterable[str], base: Path, where: str = "list", delimiter: str = ","
 ) -> Source:
-    """Open the images named by ``path[,label]`` lines, such as those of standard input.
+    """Open the images named by ``path[,label]`` lines.
 
     Empty lines, lines that begin with ``#`` and a first line such as ``path,label`` or
     ``filename,class`` are passed over.
@@ -89,7 +92,8 @@ def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
 def _text(path: Path) -> str:
     """Read UTF-8, and names in any other encoding as the system's files have them."""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            text = file.read()
     except OSError as error:
         raise InputError(f"list file {path} cannot be read: {system_reason(error)}") from None
     if "\0" in text:  # as in every line of UTF-16

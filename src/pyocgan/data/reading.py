@@ -88,7 +88,6 @@ def read(
     rule: ImageRule,
     *,
     skip_unreadable: bool = False,
-    progress: Callable[[int], None] | None = None,
 ) -> Images:
     """Read all images of a source.
 
@@ -100,8 +99,6 @@ def read(
         How each image becomes (H, W, K).
     skip_unreadable
         Collect unreadable images in `Images.skipped` instead of raising on the first.
-    progress
-        Called after every image with the number of images done.
 
     Raises
     ------
@@ -111,7 +108,7 @@ def read(
         There are no images, or none can be read.
     """
     try:
-        images = _read_rows(source, rule, range(len(source)), skip_unreadable, progress)
+        images = _read_rows(source, rule, range(len(source)), skip_unreadable)
     except UnreadableImage as error:
         raise error.with_advice(SKIPPING) from error
     _require_some(source, len(images), images.skipped)
@@ -176,14 +173,14 @@ def _read_rows(
     rule: ImageRule,
     rows: Sequence[int],
     skip_unreadable: bool,
-    progress: Callable[[int], None] | None = None,
 ) -> Images:
-    if isinstance(source.store, Pixels):
-        return _taken(source, source.store, rule, rows, progress)
+    if isinstance(source.store, Pixels):  # together, for none of them can be unreadable
+        taken = rule.apply_array(source.store.pixels[source.rows[rows]])
+        return _images(source, taken, rows, ())
     pixels = np.empty((len(rows), *rule.shape), np.uint8)
     kept: list[int] = []
     skipped: list[tuple[str, str]] = []
-    for done, row in enumerate(rows, start=1):
+    for row in rows:
         try:
             pixels[len(kept)] = _read_one(source, row, rule)
             kept.append(row)
@@ -191,24 +188,7 @@ def _read_rows(
             if not skip_unreadable:
                 raise
             skipped.append((error.name, error.reason))
-        if progress is not None:
-            progress(done)
     return _images(source, pixels[: len(kept)], kept, skipped)
-
-
-def _taken(
-    source: Source,
-    store: Pixels,
-    rule: ImageRule,
-    rows: Sequence[int],
-    progress: Callable[[int], None] | None,
-) -> Images:
-    """Images that lie in one array: taken together, for none of them can be unreadable."""
-    pixels = rule.apply_array(store.pixels[source.rows[rows]])
-    if progress is not None:
-        for done in range(1, len(rows) + 1):
-            progress(done)
-    return _images(source, pixels, rows, ())
 
 
 def _images(

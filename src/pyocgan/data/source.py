@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import LISTED, InputError, UsageError, unknown
 from .decode import Header, naming
-from .stores import Pixels, Store
+from .stores import Files, Pixels, Store
 from .tree import natural_key
 
 _LISTED_CLASSES = 6
@@ -53,6 +53,15 @@ class Source:
     def files(self) -> tuple[Path, ...]:
         """The files that hold the images; none where they came as an array."""
         return self.store.files(self.rows.tolist())
+
+    def with_paths(self) -> Source:
+        """Return the same images named by paths that can be passed on, where they are files.
+
+        Not by their places within a folder.
+        """
+        if not isinstance(self.store, Files):
+            return self
+        return replace(self, names=tuple(str(path) for path in self.files))
 
     @property
     def is_decoded(self) -> bool:
@@ -135,9 +144,11 @@ class Source:
 
     def _labels(self) -> NDArray[np.str_]:
         if self.labels is None:
+            outside = [name for name in self.names if "/" not in name]
+            some = f" ({outside[0]!r} lies in none)" * (0 < len(outside) < len(self))
             raise UsageError(
                 f"the {self.description} names no classes: "
-                "put each class into a folder of its own, or give labels"
+                f"put each class into a folder of its own{some}, or give labels"
             )
         return self.labels
 
