@@ -65,7 +65,7 @@ def by_number(scale: Scale, device: torch.device, counts: Mapping[str, int]) -> 
 @torch.no_grad()
 def _forward(nets: Networks, x: torch.Tensor, batches: int) -> None:
     for _ in range(batches):
-        nets.reconstruct(x)
+        nets.De(nets.En(x))
 
 
 def _contiguous(detector: NoveltyDetector, scale: Scale) -> Networks:

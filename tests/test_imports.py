@@ -20,6 +20,7 @@ LAYERS = """
     config pages model_folder baselines
     convolution gradients losses residual run_folder tasks demo_page
     claims turns flaws
+    unnormalised
     networks turn_training flaw_training
     frozen folding replay
     mining scoring projection

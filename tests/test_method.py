@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from pyocgan import algorithm, losses
 from pyocgan.algorithm import build_optimizers, iterate
 from pyocgan.config import STAGES, resolve
-from pyocgan.frozen import frozen_statistics
+from pyocgan.frozen import frozen_statistics, frozen_weights
 from pyocgan.images import to_pixels, to_range
 from pyocgan.mining import mine
 from pyocgan.networks import build, halvings, tell_apart
+from pyocgan.unnormalised import PlainConvolution, SpectralConvolution
 
 SMALL = {"autoencoder_width": 4, "classifier_width": 4, "visual_width": 4, "latent_size": 6}
 BATCH, SIZE = 12, (8, 8)
@@ -123,6 +125,71 @@ def test_tell_apart_sees_a_difference_in_spread(nets):
         alone = nets.D_l(wide) - nets.D_l(wide / 4)
         together = torch.sub(*tell_apart(nets.D_l, wide, wide / 4))
     assert alone.abs().mean() < 0.05 * together.abs().mean()
+
+
+# ---- without batch normalisation -----------------------------------------------------------------
+
+
+def test_a_plain_convolution_has_an_offset():
+    layer = PlainConvolution(3, 5)
+    layer.draw(generator())
+    torch.nn.init.normal_(layer.offset, generator=generator(3))
+    x = torch.randn((4, 3, 9, 12), generator=generator(1))
+    expected = F.conv2d(x, layer.weight, layer.offset, stride=2, padding=2)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 6), (5, 3), (64, 70)])
+def test_a_spectral_convolution_is_one_of_weights_with_norm_1(before, after):
+    layer = SpectralConvolution(before, after)
+    layer.draw(generator())
+    torch.nn.init.normal_(layer.offset, generator=generator(3))
+    x = torch.randn((4, before, 9, 12), generator=generator(1))
+    for _ in range(50):  # the power iteration goes on from pass to pass
+        y = layer(x)
+    largest = torch.linalg.svdvals(layer.weight.flatten(1)).max()
+    expected = F.conv2d(x, layer.weight / largest, layer.offset, stride=2, padding=2)
+    torch.testing.assert_close(y, expected, rtol=1e-3, atol=1e-3)
+    twice = copy.deepcopy(layer)
+    with torch.no_grad():
+        twice.weight *= 2
+    torch.testing.assert_close(twice(x), y, rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_singular_vector_follows_in_training_alone():
+    layer = SpectralConvolution(2, 8)
+    layer.draw(generator())
+    x, u = torch.randn((2, 2, 8, 8), generator=generator(1)), layer.u.clone()
+    with frozen_weights(layer):
+        layer(x)
+    layer.eval()(x)
+    assert torch.equal(layer.u, u)
+    layer.train()(x)
+    assert not torch.equal(layer.u, u)
+    assert layer.u.norm() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("norm", "by_itself"), [("batch", False), ("none", True), ("spectral", True)]
+)
+def test_without_batch_normalisation_an_image_is_judged_by_itself(config, x, norm, by_itself):
+    nets = build(replace(config, discriminator_norm=norm), 1, SIZE, generator()).train()
+    for judge in (nets.D_v, nets.C):
+        with frozen_weights(judge), frozen_statistics(judge):
+            together, first = judge(x), judge(x[:2])
+        assert torch.allclose(together[:2], first, atol=1e-5) == by_itself
+
+
+@pytest.mark.parametrize("norm", ["none", "spectral"])
+def test_mining_leaves_such_networks_alone_and_lowers_C(config, x, norm):
+    config = replace(config, discriminator_norm=norm)
+    nets = trained(config, build(config, 1, SIZE, generator()).train(), x)
+    before = state(nets)
+    s = torch.rand((BATCH, config.latent_size), generator=generator(2)) * 2 - 1
+    mined = mine(s, nets.De, nets.C, steps=5, step_size=0.1)
+    assert equal(before, state(nets))
+    with torch.no_grad(), frozen_statistics(nets.De):
+        assert nets.C(nets.De(mined)).mean() < nets.C(nets.De(s)).mean()
 
 
 # ---- losses ------------------------------------------------------------------------------------
@@ -259,7 +326,7 @@ def test_statistics_of_De_are_those_of_reconstructions(config, nets, x):
     reference = copy.deepcopy(nets)
     draw = generator(5)
     n = config.noise_std * torch.randn(x.shape, generator=draw)
-    reference.reconstruct(x + n)
+    reference.De(reference.En(x + n))
     iterate(nets, build_optimizers(config, nets), x, config, generator=generator(5), mining=True)
     expected, seen = dict(reference.De.named_buffers()), dict(nets.De.named_buffers())
     assert all(torch.allclose(expected[name], seen[name]) for name in expected)

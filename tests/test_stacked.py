@@ -83,10 +83,13 @@ def assert_alike(one, other, tolerance=1e-9):
     assert torch.equal(one.generator.get_state(), other.generator.get_state())
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stack_equals_training_one_by_one(double, stage):
+@pytest.mark.parametrize(
+    ("stage", "norm"),
+    [*((stage, "batch") for stage in STAGES), ("+mining", "none"), ("+mining", "spectral")],
+)
+def test_a_stack_equals_training_one_by_one(double, stage, norm):
     """Sizes and seeds differ; mining starts at other iterations, and ends at others."""
-    config = replace(CONFIG, stage=stage)
+    config = replace(CONFIG, stage=stage, discriminator_norm=norm)
     stack = StackedTraining(models(config))
     finish(stack)
     for one, other in zip(stack.trainings, alone(models(config)), strict=True):

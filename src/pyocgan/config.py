@@ -89,6 +89,12 @@ class Config:
     autoencoder_width: int = _field(64, "Channels of En's first convolution; doubled twice.")
     visual_width: int = _field(12, "Channels of D_v's first convolution; doubled twice.")
     classifier_width: int = _field(64, "Channels of C's first convolution; doubled twice.")
+    # DCGAN's and the authors' code; that D_v and C are normalised is not printed.
+    discriminator_norm: Literal["batch", "none", "spectral"] = _field(
+        "batch",
+        "Normalisation in D_v and C: batch, of each layer over the batch, as DCGAN; none; or "
+        "spectral, of each convolution's weights.",
+    )
     latent_widths: tuple[int, ...] = _field(
         (128, 64, 32, 16),
         "Widths of the hidden layers of D_l, before its one logit, as 128,64,32,16.",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .blank import blank
 from .config import INITIAL_STD, LEAKY_SLOPE, Config
 from .convolution import Convolution, TransposedConvolution, flatten
+from .unnormalised import PlainConvolution, SpectralConvolution
 
 
 def halvings(size: tuple[int, int], times: int = 3) -> list[tuple[int, int]]:
@@ -22,15 +23,17 @@ def halvings(size: tuple[int, int], times: int = 3) -> list[tuple[int, int]]:
     return sizes
 
 
-def convolutions(channels: int, width: int) -> nn.Sequential:
+def convolutions(channels: int, width: int, norm: str = "batch") -> nn.Sequential:
     """Three 5×5 stride-2 convolutions: (B, K, H, W) → (B, 4·width, ⌈H/8⌉, ⌈W/8⌉)."""
     layers: list[nn.Module] = []
     for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
-        layers += [
-            Convolution(before, after),
-            nn.BatchNorm2d(after),
-            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-        ]
+        if norm == "batch":
+            layers += [Convolution(before, after), nn.BatchNorm2d(after)]
+        else:
+            layers.append(
+                {"none": PlainConvolution, "spectral": SpectralConvolution}[norm](before, after)
+            )
+        layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
     return nn.Sequential(*layers)
 
 
@@ -99,10 +102,10 @@ class ImageClassifier(nn.Module):
     3.2: reconstructions of images (1) against decoded uniform samples (0), trained in no game.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], width: int) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], width: int, norm: str) -> None:
         super().__init__()
         h, w = halvings(size)[-1]
-        self.features = convolutions(channels, width)
+        self.features = convolutions(channels, width, norm)
         self.logit = nn.Linear(4 * width * h * w, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,21 +118,16 @@ class Networks(nn.Module):
 
     def __init__(self, config: Config, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
-        d, width = config.latent_size, config.autoencoder_width
+        d, width, norm = config.latent_size, config.autoencoder_width, config.discriminator_norm
         self.En = Encoder(channels, size, width, d)
         self.De = Decoder(channels, size, width, d)
         self.D_l = self.D_v = self.C = None
         if config.uses_latent_game:
             self.D_l = LatentDiscriminator(d, config.latent_widths)
         if config.uses_visual_game:
-            self.D_v = ImageClassifier(channels, size, config.visual_width)
+            self.D_v = ImageClassifier(channels, size, config.visual_width, norm)
         if config.uses_mining:
-            self.C = ImageClassifier(channels, size, config.classifier_width)
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """De(En(x)): (B, K, H, W) → (B, K, H, W)."""
-        reconstruction: Tensor = self.De(self.En(x))
-        return reconstruction
+            self.C = ImageClassifier(channels, size, config.classifier_width, norm)
 
 
 def build(
@@ -143,7 +141,9 @@ def build(
     """
     networks = blank(lambda: Networks(config, channels, size))
     for module in networks.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        if isinstance(module, PlainConvolution):
+            module.draw(generator)
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             std = module.in_features**-0.5 if isinstance(module, nn.Linear) else INITIAL_STD
             nn.init.normal_(module.weight, 0.0, std, generator=generator)
             if module.bias is not None:

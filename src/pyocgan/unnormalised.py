@@ -1,0 +1,86 @@
+"""Convolutions of D_v and C without batch normalisation, so that they judge an image by itself.
+
+Plain, or with spectral normalisation: divided by the largest singular value of its weights, a
+convolution makes differences hardly larger than they are, and a network of such keeps a gradient
+where it is sure. Miyato et al., "Spectral normalization for generative adversarial networks",
+ICLR 2018.
+Letters: B batch, K channels, H W pixels; k models of a stack (`folding`), 1 where it is one alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from .config import KERNEL_SIZE
+from .convolution import Convolution
+
+ROUNDS = 2  # of the power iteration, which goes on from where the last step left it
+
+
+class PlainConvolution(Convolution):
+    """(B, K, H, W) → (B, K', ⌈H/2⌉, ⌈W/2⌉).
+
+    Attributes
+    ----------
+    offset : Parameter
+        (K',), added at the end: there is no normalisation behind it to do that.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after)
+        self.offset = nn.Parameter(torch.empty(after))
+
+    def draw(self, generator: torch.Generator) -> None:
+        """Draw first weights that keep the size of what they meet: He et al., 2015."""
+        std = math.sqrt(2 / (self.in_channels * KERNEL_SIZE**2))
+        nn.init.normal_(self.weight, 0.0, std, generator=generator)
+        nn.init.zeros_(self.offset)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve and add the offset."""
+        return super().forward(x) + self.offset.view(-1, 1, 1)
+
+
+class SpectralConvolution(PlainConvolution):
+    """The same of weights with spectral norm 1, as a matrix of K' rows.
+
+    Attributes
+    ----------
+    u : Tensor
+        (K',) the first left singular vector of the weights, which it follows as they learn.
+    """
+
+    u: Tensor
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after)
+        self.register_buffer("u", torch.empty(after))
+
+    def draw(self, generator: torch.Generator) -> None:
+        """Draw first weights, and u."""
+        super().draw(generator)
+        self.u.normal_(generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve: linear in the weights, so what comes of it may be divided instead of them."""
+        y = Convolution.forward(self, x)
+        scale = (1 / self._sigma()).repeat_interleave(y.shape[1] // self.groups)
+        return y * scale.view(-1, 1, 1).to(y.dtype) + self.offset.view(-1, 1, 1)
+
+    def _sigma(self) -> Tensor:
+        """Return the largest singular value of each model's weights: (k,)."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            w = self.weight.view(self.groups, -1, self.weight[0].numel())  # (k, K', 25·K)
+            with torch.no_grad():
+                u = self.u.view(self.groups, -1, 1)
+                for _ in range(ROUNDS):
+                    v = normalize(w.mT @ u, dim=1)
+                    u = normalize(w @ v, dim=1)
+                if self.training and self.weight.requires_grad:
+                    self.u.copy_(u.flatten())
+            sigma: Tensor = (u.mT @ w @ v).flatten()
+            return sigma
