@@ -20,11 +20,13 @@ import pytest
 import yaml
 from PIL import Image
 
+import pyocgan.data
 from conftest import TINY, ocgan, tiny_flags
 from data_fixtures import write_idx, zip_tree
 from pyocgan import detector as detector_module
 from pyocgan.claims import claimed
 from pyocgan.config import FIELDS, resolve
+from pyocgan.data.named import NAMED
 from pyocgan.detector import NoveltyDetector
 
 TRAIN = ("train", "digits", "--class=8", "--fpr=0.1", "--device=cpu", *tiny_flags())
@@ -272,6 +274,14 @@ def test_there_is_nothing_to_fetch_of_digits(command):
     code, out, errors = command("data", "fetch", "digits")
     assert (code, out) == (0, "")
     assert errors == ["digits comes with scikit-learn: there is nothing to fetch"]
+
+
+def test_fetching_says_what_to_cite_and_the_licence(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(pyocgan.data, "fetch", lambda name, root, **_: tmp_path)
+    code, out, errors = command("data", "fetch", "coil100")
+    assert (code, out) == (0, f"{tmp_path}\n")
+    assert errors == [NAMED["coil100"].note]
+    assert "non-commercial" in errors[0]
 
 
 def test_csv_and_json_lines_agree(command, model, pictures):
