@@ -57,9 +57,11 @@ def on_gpu(config=MANY, **options):
     return models(config, **{"sizes": SIZES, "device": "cuda"} | options)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_replayed_iterations_equal_those_asked_for(double, asked, stage):  # noqa: F811
-    config = replace(MANY, stage=stage)
+@pytest.mark.parametrize(
+    ("stage", "norm"), [*((stage, "batch") for stage in STAGES), ("+mining", "spectral")]
+)
+def test_replayed_iterations_equal_those_asked_for(double, asked, stage, norm):  # noqa: F811
+    config = replace(MANY, stage=stage, discriminator_norm=norm)
     for one, other in zip(alone(on_gpu(config)), asked(on_gpu(config)), strict=True):
         assert one.iterations > 2 * WARM_UP
         assert_alike(one, other, 1e-6)

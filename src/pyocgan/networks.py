@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .blank import blank
 from .config import INITIAL_STD, LEAKY_SLOPE, Config
 from .convolution import Convolution, TransposedConvolution, flatten
-from .unnormalised import PlainConvolution, SpectralConvolution
+from .unnormalised import UNNORMALISED, PlainConvolution
 
 
 def halvings(size: tuple[int, int], times: int = 3) -> list[tuple[int, int]]:
@@ -30,9 +30,7 @@ def convolutions(channels: int, width: int, norm: str = "batch") -> nn.Sequentia
         if norm == "batch":
             layers += [Convolution(before, after), nn.BatchNorm2d(after)]
         else:
-            layers.append(
-                {"none": PlainConvolution, "spectral": SpectralConvolution}[norm](before, after)
-            )
+            layers.append(UNNORMALISED[norm](before, after))
         layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
     return nn.Sequential(*layers)
 
@@ -100,6 +98,7 @@ class ImageClassifier(nn.Module):
 
     D_v tells images (1) from decoded uniform samples (0). C is the weak classifier of section
     3.2: reconstructions of images (1) against decoded uniform samples (0), trained in no game.
+    `norm` is `Config.discriminator_norm`.
     """
 
     def __init__(self, channels: int, size: tuple[int, int], width: int, norm: str) -> None:

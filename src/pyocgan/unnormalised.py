@@ -84,3 +84,10 @@ class SpectralConvolution(PlainConvolution):
                     self.u.copy_(u.flatten())
             sigma: Tensor = (u.mT @ w @ v).flatten()
             return sigma
+
+
+# By `Config.discriminator_norm`; with "batch" it is `Convolution` and batch normalisation.
+UNNORMALISED: dict[str, type[PlainConvolution]] = {
+    "none": PlainConvolution,
+    "spectral": SpectralConvolution,
+}
