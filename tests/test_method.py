@@ -156,6 +156,15 @@ def test_a_spectral_convolution_is_one_of_weights_with_norm_1(before, after):
     torch.testing.assert_close(twice(x), y, rtol=1e-4, atol=1e-4)
 
 
+def test_a_spectral_convolution_takes_weights_with_the_channels_last():
+    """As a GPU has them."""
+    layer = SpectralConvolution(3, 8)
+    layer.draw(generator())
+    x = torch.randn((2, 3, 8, 8), generator=generator(1))
+    last = copy.deepcopy(layer).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(last(x), layer(x), rtol=1e-4, atol=1e-5)
+
+
 def test_the_first_singular_vector_follows_in_training_alone():
     layer = SpectralConvolution(2, 8)
     layer.draw(generator())

@@ -42,7 +42,10 @@ class PlainConvolution(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve and add the offset."""
-        return super().forward(x) + self.offset.view(-1, 1, 1)
+        return self._convolved(x) + self.offset.view(-1, 1, 1)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        return super().forward(x)
 
 
 class SpectralConvolution(PlainConvolution):
@@ -65,16 +68,16 @@ class SpectralConvolution(PlainConvolution):
         super().draw(generator)
         self.u.normal_(generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve: linear in the weights, so what comes of it may be divided instead of them."""
-        y = Convolution.forward(self, x)
+    def _convolved(self, x: Tensor) -> Tensor:
+        y = super()._convolved(x)  # linear in the weights: it may be divided instead of them
         scale = (1 / self._sigma()).repeat_interleave(y.shape[1] // self.groups)
-        return y * scale.view(-1, 1, 1).to(y.dtype) + self.offset.view(-1, 1, 1)
+        return y * scale.view(-1, 1, 1).to(y.dtype)
 
     def _sigma(self) -> Tensor:
         """Return the largest singular value of each model's weights: (k,)."""
         with torch.autocast(self.weight.device.type, enabled=False):
-            w = self.weight.view(self.groups, -1, self.weight[0].numel())  # (k, K', 25·K)
+            w = self.weight.flatten(1)  # a copy on a GPU, whose weights have the channels last
+            w = w.view(self.groups, -1, w.shape[1])  # (k, K', 25·K)
             with torch.no_grad():
                 u = self.u.view(self.groups, -1, 1)
                 for _ in range(ROUNDS):
