@@ -5,7 +5,7 @@ Each names what came in and what to do. ``exit_code`` is what ``ocgan`` returns 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -50,6 +50,11 @@ def system_reason(error: Exception) -> str:
 LISTED = 20  # names in a message at most
 
 
+def listed(names: Sequence[str], most: int = LISTED) -> str:
+    """Write names for a message, ``most`` of them at most: ``"cat, dog, …"``."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """Build the error for an unknown name: quote it, suggest the nearest known one, list all.
 
@@ -66,13 +71,12 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """
     names = [str(name) for name in known]
     close = get_close_matches(str(given), names, n=1, cutoff=0.6)
-    listing = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
     if not close:
-        hint = f"known: {listing}"
+        hint = f"known: {listed(names)}"
     elif len(names) > LISTED:
         hint = f"did you mean {close[0]!r}?"
     else:
-        hint = f"did you mean {close[0]!r}? known: {listing}"
+        hint = f"did you mean {close[0]!r}? known: {listed(names)}"
     return UsageError(f"unknown {kind} {given!r}: {hint}")
 
 

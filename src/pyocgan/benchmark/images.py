@@ -118,7 +118,7 @@ class Pool:
     rule: ImageRule
     sources: tuple[Source, Source]
     images: tuple[Images, Images]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -200,7 +200,7 @@ def open_pool(
     if test is not train:
         test_images, notes = _read(test, rule), (*notes, *fitting_notes(test, rule))
     images = train_images, test_images
-    return Pool(pool_name(source), protocol, rule, (train, test), images, tuple(notes))
+    return Pool(pool_name(source), protocol, rule, (train, test), images, notes)
 
 
 def _read(source: Source, rule: ImageRule) -> Images:

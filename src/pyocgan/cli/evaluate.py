@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from .. import model_folder
-from ..errors import LISTED, InputError, UsageError
+from ..errors import InputError, UsageError, listed
 from ..tasks import Task, check_unread
 from . import terminal
 
@@ -153,19 +153,14 @@ def _task(detector: NoveltyDetector, data_root: Path | None) -> Task | None:
 
 
 def _own_split(task: Task | None, normal_class: str | None) -> _Split:
-    from ..data.tree import natural_key
-
     if task is None:
         raise UsageError("the model does not say what it was trained on: name a source to test on")
     if task.normal_class is None:
-        learned = task.training_images().labels
-        names = [] if learned is None else sorted({*learned.tolist()}, key=natural_key)
-        if len(names) > 1:
-            more = ", …" if len(names) > LISTED else ""
+        learned = task.training_images().classes
+        if len(learned) > 1:
             raise UsageError(
-                f"the model learned {len(names)} classes as normal ({', '.join(names[:LISTED])}"
-                f"{more}), so none of them is novel to it: train with --class, or name other "
-                "images to test on"
+                f"the model learned {len(learned)} classes as normal ({listed(learned)}), so none "
+                "of them is novel to it: train with --class, or name other images to test on"
             )
     split = replace(task, normal_class=task.normal_class or normal_class).split
     assert split.train.labels is not None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ..errors import LISTED, InputError, UsageError, unknown
+from ..errors import InputError, UsageError, listed, unknown
 from .decode import Header, naming
 from .stores import Files, Pixels, Store
 from .tree import natural_key
@@ -139,8 +139,7 @@ class Source:
         """Say how many images of each class there are: ``"cat 45, dog 12"``."""
         counts = Counter(self._labels().tolist())
         present = [f"{name} {counts[name]:,}" for name in self.classes if counts[name]]
-        more = ", …" if len(present) > LISTED else ""
-        return ", ".join(present[:LISTED]) + more or "none"
+        return listed(present) or "none"
 
     def _labels(self) -> NDArray[np.str_]:
         if self.labels is None:
@@ -210,9 +209,8 @@ def count_text(count: int) -> str:
 def _classes_text(classes: Sequence[str]) -> str:
     if not classes:
         return ""
-    more = ", …" if len(classes) > _LISTED_CLASSES else ""
-    listed = ", ".join(classes[:_LISTED_CLASSES]) + more
-    return f" in {len(classes)} class{'' if len(classes) == 1 else 'es'} ({listed})"
+    names = listed(classes, _LISTED_CLASSES)
+    return f" in {len(classes)} class{'' if len(classes) == 1 else 'es'} ({names})"
 
 
 def _index_type(indices: ArrayLike) -> type[np.bool_] | type[np.intp]:
