@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pyocgan import algorithm
-from pyocgan.config import ADAM_BETA2, Config, resolve
+from pyocgan.config import Config, resolve
 from pyocgan.images import to_range
-from pyocgan.networks import Networks, build
+from pyocgan.networks import build
 from pyocgan.replay import WARM_UP
 from pyocgan.stacked import StackedTraining
 from pyocgan.training import Training
@@ -88,9 +88,10 @@ def yardstick_step(scale: Scale, name: str) -> Step:
     config = scale.config()
     device = resolve_device(scale.device)
     size = (scale.image_size, scale.image_size)
-    nets = build(config, scale.channels, size, torch.Generator().manual_seed(0)).to(device).train()
+    nets = build(config, scale.channels, size, torch.Generator().manual_seed(0)).train()
     literal.make_plain(nets)
-    optimizers = plain_optimizers(config, nets)
+    optimizers = algorithm.build_optimizers(config, nets)  # on a CPU: PyTorch's Adam as it comes
+    nets.to(device)
     images = to_range(torch.from_numpy(scale.images(1797))).contiguous().to(device)
     generator = torch.Generator(device).manual_seed(0)
     rows = torch.Generator().manual_seed(0)
@@ -102,17 +103,6 @@ def yardstick_step(scale: Scale, name: str) -> Step:
         return iterate(nets, optimizers, x, config, generator=generator, mining=True)
 
     return step
-
-
-def plain_optimizers(config: Config, nets: Networks) -> algorithm.Optimizers:
-    """PyTorch's Adam as it comes, with the settings of `algorithm.build_optimizers`."""
-
-    def adam(*networks: torch.nn.Module | None) -> torch.optim.Adam:
-        weights = [w for network in networks if network is not None for w in network.parameters()]
-        betas = (config.adam_beta1, ADAM_BETA2)
-        return torch.optim.Adam(weights, lr=config.learning_rate, betas=betas)
-
-    return algorithm.Optimizers(adam(nets.En, nets.De), adam(nets.D_l, nets.D_v), adam(nets.C))
 
 
 def resolve_device(device: str) -> torch.device:

@@ -398,8 +398,7 @@ def read_file(path: str | Path | None) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"the config file {str(path)!r} must be lines such as epochs: 50")
     for key in content:
-        if key in FLAGS_ALONE:
-            raise UsageError(f"{key} in the config file {str(path)!r} is no setting: {_flag(key)}")
+        _check_no_flag(key, f"{key} in the config file {str(path)!r}")
     return {str(key): value for key, value in content.items()}
 
 
@@ -408,9 +407,7 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     names = {f"OCGAN_{name.upper()}": name for name in FIELDS}
     for key, value in environment.items():
         if key.startswith("OCGAN_") and value and key not in {*names, *OTHER_VARIABLES}:
-            flag = key.removeprefix("OCGAN_").lower()
-            if flag in FLAGS_ALONE:
-                raise UsageError(f"the variable {key} is no setting: {_flag(flag)}")
+            _check_no_flag(key.removeprefix("OCGAN_").lower(), f"the variable {key}")
             raise unknown("variable", key, names)
     return {names[key]: value for key, value in environment.items() if key in names and value}
 
@@ -428,8 +425,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _flag(name: str) -> str:
-    return f"give --{name} to a command that has it"
+def _check_no_flag(name: str, said: str) -> None:
+    if name in FLAGS_ALONE:
+        raise UsageError(f"{said} is no setting: give --{name} to a command that has it")
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}

@@ -82,7 +82,8 @@ def _read(path: Path, wanted: Iterable[str]) -> dict[str, dict[bytes, Any]]:
     found = read(path, set(wanted))
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)} of CIFAR-10's Python version")
+        lacking = ", ".join(missing)
+        raise InputError(f"{path} lacks {lacking} of CIFAR-10's Python version; get it again")
     return {name: _unpickled(found[name], f"{path}: {name}") for name in wanted}
 
 
@@ -100,7 +101,7 @@ def _bytes_in_tar(path: Path, wanted: set[str]) -> dict[str, bytes]:
                 if content is not None:
                     found[name] = content.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is not a readable tar file: {error}") from None
+        raise InputError(f"{path} is not a readable tar file: {error}; get it again") from None
     return found
 
 
@@ -118,7 +119,7 @@ def _unpickled(content: bytes, where: str) -> dict[bytes, Any]:
     try:
         batch = _ArraysOnly(BytesIO(content), encoding="bytes").load()
     except Exception as error:  # damaged pickles make the unpickler raise almost anything
-        raise InputError(f"{where} is damaged or not CIFAR-10: {error}") from None
+        raise InputError(f"{where} is damaged or not CIFAR-10: {error}; get it again") from None
     if not isinstance(batch, dict) or not (_is_meta(batch) or _is_batch(batch)):
         raise InputError(f"{where} is not CIFAR-10: neither class names nor images with labels")
     return batch

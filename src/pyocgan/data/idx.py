@@ -104,10 +104,11 @@ def _load(path: Path, magic: int) -> NDArray[np.uint8]:
         with _opened(path) as file:
             content = file.read()[4 + 4 * len(shape) :]
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{path} is damaged: {error}; get it again") from None
     if len(content) != math.prod(shape):
         raise InputError(
-            f"{path} is damaged: its header promises {shape}, but {len(content)} bytes follow"
+            f"{path} is damaged: its header promises {shape}, but {len(content)} bytes follow; "
+            "get it again"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
 
@@ -126,7 +127,7 @@ def _shape(path: Path, magic: int) -> tuple[int, ...]:
             f"{path} is not an IDX file of {kind}: it begins with {found:#06x}, not {magic:#06x}"
         )
     if not 0 < math.prod(shape) <= _MOST_EXPANSION * path.stat().st_size:
-        raise InputError(f"{path} is damaged: its header promises {shape}")
+        raise InputError(f"{path} is damaged: its header promises {shape}; get it again")
     return tuple(shape)
 
 
