@@ -30,6 +30,7 @@ from pyocgan.benchmark_report.layout import grid
 from pyocgan.benchmark_report.tables import read_cells, read_summaries
 from pyocgan.benchmark_report.verdict import (
     PRESETS_TEXT,
+    data_seen,
     headline,
     notes,
     sentences,
@@ -304,7 +305,7 @@ def test_a_missing_cell_is_named(folder, tmp_path):
     content = json.loads(path.read_text())
     content["cells"] = [one for one in content["cells"] if (one["class"], one["seed"]) != ("7", 1)]
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="mnist/protocol2/paper/class-7-seed1 is missing"):
+    with pytest.raises(InputError, match=r"mnist/protocol2/paper/class-7-seed1\.json is missing"):
         results_page(tmp_path / "results")
 
 
@@ -479,7 +480,9 @@ def test_it_is_said_of_how_many_the_best_is_one(tmp_path):
     assert "The knn is the best of 3 methods without training, picked by these test images" in text
     assert text.count("the best of") == 1, "there is one preset"
     _, text = said_of(tmp_path, {"default-width8": 0.98})
-    assert "OCGAN (default) is the best of 2 presets, picked by these test images." in text
+    assert (
+        "OCGAN (default) is the best of 2 settings of OCGAN, picked by these test images." in text
+    )
 
 
 def test_the_interval_of_the_difference_decides_and_is_printed(tmp_path):
@@ -557,7 +560,16 @@ def test_other_pixels_are_admitted(tmp_path):
     write_method(
         tmp_path, "pca", images={"description": "others", "image_rule": "", "checksum": ""}
     )
-    assert "Not all rows were measured on the same pixels" in notes(only_table(tmp_path))[0]
+    table = only_table(tmp_path)
+    assert "Not all rows were measured on the same pixels" in notes(table)[0]
+    assert data_seen(table) == ["knn: images; as they are", "pca: others; "]
+
+
+def test_the_same_pixels_are_described_once(tmp_path):
+    for name, rule in (("knn", "as they are"), ("pca", "told otherwise by an older version")):
+        images = {"description": "images", "image_rule": rule, "checksum": "c"}
+        write_method(tmp_path, name, images=images)
+    assert data_seen(only_table(tmp_path)) == ["images; as they are"]
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -829,7 +841,8 @@ def test_other_images_under_the_same_labels_are_not_shown(tmp_path, dots, monkey
     write_tree(own, ["cat/3.png"], channels=1)
     assert "is not what was tested" in examples.gallery(*given).missing
     write_tree(own, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(20)], size=(9, 9))
-    assert "methods saw images taken at 12×16 pixels" in examples.gallery(*given).missing
+    missing = examples.gallery(*given).missing
+    assert re.search(r"9×9 .*, is not what was tested \(.*, taken at 12×16 pixels", missing)
 
 
 def test_images_that_are_not_those_tested_are_left_out(digits_grid, folder, tmp_path, dots):

@@ -34,6 +34,8 @@ from .images import Pool, Trial
 Result = dict[str, Any]  # the content of a result file
 
 FORMAT = "pyocgan cell"
+FIGURES = ("auroc", "aupr", "fpr_at_95_tpr")
+CELL_FILES = "class-*-seed*.json"  # all that `cell_file` names
 
 # What tables need of a result, and of what type.
 FIELDS: Mapping[str, Any] = {
@@ -112,8 +114,8 @@ class Cell:
 
     def path(self, folder: Path) -> Path:
         """Return where its result lies in the folder of a benchmark."""
-        word = class_words(self.trial.classes)[self.normal_class]
-        return group_folder(folder, *self.group) / f"class-{word}-seed{self.seed}.json"
+        file = cell_file(self.trial.classes, self.normal_class, self.seed)
+        return group_folder(folder, *self.group) / file
 
     @cached_property
     def identity(self) -> Result:
@@ -320,7 +322,7 @@ def read_scores(path: Path) -> dict[str, NDArray[Any]]:
 
 def results_like(cell: Cell, folder: Path) -> list[Result]:
     """Read all stored results of a cell's data set, protocol and method, but for damaged ones."""
-    paths = group_folder(folder, *cell.group).glob("class-*-seed*.json")
+    paths = group_folder(folder, *cell.group).glob(CELL_FILES)
     results = []
     for path in sorted(paths):
         with suppress(InputError):
@@ -331,6 +333,11 @@ def results_like(cell: Cell, folder: Path) -> list[Result]:
 def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) -> Path:
     """Return where the results of a data set, protocol and method lie."""
     return folder / dataset / f"protocol{protocol}" / method
+
+
+def cell_file(classes: tuple[str, ...], normal_class: str, seed: int) -> str:
+    """Return what the result file of a class and a seed is called."""
+    return f"class-{class_words(classes)[normal_class]}-seed{seed}.json"
 
 
 def class_words(classes: tuple[str, ...]) -> dict[str, str]:

@@ -70,7 +70,7 @@ def plan(
         for seed in sorted({*seeds, 0})
         for trial in (pool.trial(name, seed),)
         for method in chosen
-        if seed in _seeds(method, pool.protocol, seeds)
+        if seed in own_seeds(seeds, pool.protocol, is_random=method.is_random)
     ]
 
 
@@ -79,6 +79,11 @@ def chosen_classes(classes: Sequence[str], wanted: Sequence[str] | None) -> list
     if wanted is None:
         return list(classes)
     return list(dict.fromkeys(class_named(name, classes) for name in wanted))
+
+
+def own_seeds(seeds: Sequence[int], protocol: Protocol, *, is_random: bool) -> Sequence[int]:
+    """Return the seeds of a method's cells: 0 alone where nothing is drawn, as in protocol 2."""
+    return seeds if is_random or protocol != 2 else (0,)
 
 
 def unfinished(cells: Iterable[Cell], folder: Path, *, overwrite: bool = False) -> list[Cell]:
@@ -257,10 +262,6 @@ def _compute_alone(
         torch.set_num_threads(1)
     with threadpool_limits(1):
         return number, _compute(cells, folder, about, overwrite)
-
-
-def _seeds(method: Method, protocol: Protocol, seeds: Sequence[int]) -> Sequence[int]:
-    return seeds if method.is_random or protocol != 2 else (0,)
 
 
 def _backend(executor: Executor, jobs: int) -> Any:

@@ -11,11 +11,10 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_json
 from ..tasks import Protocol
-from .cells import Result, class_words, read_result
-from .grid import chosen_classes
+from .cells import CELL_FILES, FIGURES, Result, cell_file, group_folder, read_result
+from .grid import chosen_classes, own_seeds
 
 DIGITS = 6  # of every figure in a summary
-FIGURES = ("auroc", "aupr", "fpr_at_95_tpr")
 
 Cells = dict[tuple[str, int], Result]  # by class and seed
 
@@ -70,8 +69,7 @@ def summary(
     first = next(iter(cells.values()))
     names = chosen_classes(first["classes"], classes)
     chosen = sorted({seed for _, seed in cells}) if seeds is None else list(seeds)
-    if not first["is_random"] and first["protocol"] == 2:
-        chosen = [0]
+    chosen = list(own_seeds(chosen, first["protocol"], is_random=first["is_random"]))
     wanted = {(name, seed): _cell(cells, first, name, seed) for name in names for seed in chosen}
     _check_alike(wanted)
     means = {figure: _class_means(wanted, names, chosen, figure) for figure in FIGURES}
@@ -110,7 +108,7 @@ def stored_groups(folder: Path) -> dict[tuple[str, Protocol, str], dict[Path, Re
     """
     groups: dict[tuple[str, Protocol, str], dict[Path, Result]] = defaultdict(dict)
     files: dict[tuple[object, ...], Path] = {}  # by cell
-    for path in sorted(folder.rglob("class-*-seed*.json")):
+    for path in sorted(folder.rglob(CELL_FILES)):
         result = read_result(path)
         group = result["dataset"], result["protocol"], result["method"]
         first = files.setdefault((*group, result["class"], result["seed"]), path)
@@ -136,9 +134,8 @@ def _cell(cells: Cells, first: Result, name: str, seed: int) -> Result:
 
 def _place(result: Result, name: str, seed: int) -> str:
     """Return the file of a cell of the same data set, protocol and method as `result`."""
-    word = class_words(tuple(result["classes"]))[name]
-    group = f"{result['dataset']}/protocol{result['protocol']}/{result['method']}"
-    return f"{group}/class-{word}-seed{seed}.json"
+    folder = group_folder(Path(), result["dataset"], result["protocol"], result["method"])
+    return str(folder / cell_file(tuple(result["classes"]), name, seed))
 
 
 def _check_alike(cells: Cells) -> None:
@@ -155,9 +152,8 @@ def _check_alike(cells: Cells) -> None:
 
 
 def _essence(result: Result, key: str) -> Any:
-    """Return what must be equal: of the images their pixels, not where they were read from."""
-    value = result[key]
-    return (value["checksum"], value["image_rule"]) if key == "images" else value
+    """Return what must be equal: of the images their pixels, not what is said of them."""
+    return result[key]["checksum"] if key == "images" else result[key]
 
 
 def _row(result: Result) -> dict[str, Any]:

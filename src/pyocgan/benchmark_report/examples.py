@@ -105,14 +105,12 @@ def _tested(table: Table, row: Row, data_root: Path) -> Images:
     size = row.config.get("image_size", "auto")
     size = tuple(size) if isinstance(size, list) else size
     rule, _ = infer_rule(trained, size, row.config.get("channels", "auto"))
-    if rule.describe() != row.data["image_rule"]:
-        raise InputError(
-            f"methods saw images {row.data['image_rule']}, of {source.description} they would be "
-            f"{rule.describe()}"
-        )
     images = read(source, rule)
     if images.labels is None or images.fingerprint() != row.data["checksum"].get(part):
-        raise InputError(f"{source.description} is not what was tested")
+        raise InputError(
+            f"{source.description}, {rule.describe()}, is not what was tested "
+            f"({row.data['description']}, {row.data['image_rule']})"
+        )
     return images
 
 

@@ -12,12 +12,13 @@ from .tables import Row, Table, read_summaries
 from .verdict import PRESETS_TEXT, caveats, data_seen, headline, notes, origins, sentences, verdict
 
 INTRODUCTION = f"""\
-Every number is the AUROC of one class against all others, ± the standard deviation over seeds;
+Every number is an AUROC unless its column says otherwise: in protocol 2 of one class against all
+others, in protocol 1 against as many images of others; ± is the standard deviation over seeds.
 "mean" is the mean over classes of the means over seeds. Bold is the best measured here. Methods
 without training see the same images as OCGAN and have one setting for all data sets. Two are level
 where the difference of their means is within the spread over seeds; its interval over test images
 is on the page that `ocgan report` makes of result files. Printed numbers were not run here; they
-stand in {SOURCE}.
+were taken from notes on {SOURCE}.
 
 {textwrap.fill(PRESETS_TEXT, 100)}"""
 

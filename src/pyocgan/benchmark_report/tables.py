@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ..benchmark.cells import class_words
+from ..benchmark.cells import FIGURES, cell_file, group_folder
 from ..benchmark.summary import stored_groups, summary
 from ..config import PRESETS
 from ..data import NAMED
@@ -260,7 +260,7 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
         raise InputError(f"{where!r} is not the summary of a method: {error}") from None
     _check_complete(row, task)
     for (name, seed), one in cells.items():
-        for figure in ("auroc", "aupr", "fpr_at_95_tpr"):
+        for figure in FIGURES:
             if not isinstance(one.get(figure), int | float):
                 raise InputError(
                     f"{where!r} is not the summary of a method: {figure} of class {name}, seed "
@@ -270,14 +270,11 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
 
 
 def _check_complete(row: Row, task: Task) -> None:
-    words = class_words(row.classes)
     for name in row.classes:
         for seed in row.seeds:
             if (name, seed) not in row.cells:
-                raise InputError(
-                    f"the cell {task[0]}/protocol{task[1]}/{row.name}/class-{words[name]}-"
-                    f"seed{seed} is missing: no table is made without it"
-                )
+                cell = group_folder(Path(), *task, row.name) / cell_file(row.classes, name, seed)
+                raise InputError(f"the cell {cell} is missing: no table is made without it")
 
 
 def _tables(rows: Mapping[Task, Sequence[Row]]) -> list[Table]:

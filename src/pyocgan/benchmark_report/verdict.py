@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -185,7 +186,7 @@ def _papers(table: Table, found: Verdict) -> Iterator[str]:
 def _choices(table: Table, found: Verdict) -> Iterator[str]:
     """Say so where the best of several was chosen by the images that it is compared on."""
     kinds = (
-        (found.ours, len(table.presets), "presets"),
+        (found.ours, len(table.presets), "settings of OCGAN"),
         (found.free, len(table.of_kind("baseline")), "methods without training"),
     )
     for row, count, kind in kinds:
@@ -269,10 +270,12 @@ def origins(table: Table) -> list[Origin]:
 
 def data_seen(table: Table) -> list[str]:
     """Describe the images measured on; where rows differ, with the methods that saw them."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[Row]] = defaultdict(list)
     for row in table.rows:
-        text = f"{row.data.get('description')}; {row.data.get('image_rule')}"
-        groups.setdefault(text, []).append(row.name)
-    if len(groups) == 1:
-        return list(groups)
-    return [f"{', '.join(names)}: {text}" for text, names in groups.items()]
+        groups[repr((row.data.get("description"), row.data.get("checksum")))].append(row)
+    said = [(", ".join(row.name for row in rows), _data(rows[0])) for rows in groups.values()]
+    return [text if len(said) == 1 else f"{names}: {text}" for names, text in said]
+
+
+def _data(row: Row) -> str:
+    return f"{row.data.get('description')}; {row.data.get('image_rule')}"

@@ -410,9 +410,10 @@ def _estimate(known: Sequence[Result], left: int, jobs: int) -> float | None:
 
 def _print_results(results: dict[Cell, Result | None], *, as_json: bool) -> None:
     """Print the mean of each data set and method, where all its cells are finished."""
-    figures = ("auroc", "aupr", "fpr_at_95_tpr")
+    from ..benchmark.cells import FIGURES
+
     if as_json:
-        keys = ("dataset", "protocol", "method", "class", "seed", *figures, "seconds")
+        keys = ("dataset", "protocol", "method", "class", "seed", *FIGURES, "seconds")
         done = [result for result in results.values() if result is not None]
         print(json.dumps([{key: result[key] for key in keys} for result in done]))
         return
@@ -420,7 +421,7 @@ def _print_results(results: dict[Cell, Result | None], *, as_json: bool) -> None
     for group, members in _by_group(results).items():
         known = [result for cell in members if (result := results[cell]) is not None]
         complete = len(known) == len(members)
-        means = [f"{fmean(r[figure] for r in known):.4f}" if complete else "" for figure in figures]
+        means = [f"{fmean(r[figure] for r in known):.4f}" if complete else "" for figure in FIGURES]
         rows.append([*map(str, group), f"{len(known)}/{len(members)}", *means])
     header = ["data set", "protocol", "method", "cells", "AUROC", "AUPR", "FPR@95TPR"]
     terminal.table("Means over the cells of this command", header, rows, names=3)
