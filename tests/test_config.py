@@ -12,6 +12,7 @@ import yaml
 from pyocgan.config import (
     COLOUR,
     FIELDS,
+    FLAGS_ALONE,
     PRESETS,
     STAGES,
     Config,
@@ -79,21 +80,32 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(given, meant):
         ("flaw_width", 2000),
         ("turn_hidden", 10**6),
         ("latent_widths", (128, 10**6)),
+        ("epochs", 10**400),
     ],
 )
 def test_what_no_memory_holds_is_refused(name, value):
-    with pytest.raises(UsageError, match=rf"^{name} = .*(and at most|1 to) \d+$"):
+    with pytest.raises(UsageError, match=rf"^{name} = .*(and at most|1 to) \d+(e\+09)?$"):
         resolve("default", {name: value})
 
 
-@pytest.mark.parametrize("name", ["fpr", "preset", "seed"])
+def test_every_flag_but_the_settings_is_known_as_one():
+    from pyocgan.cli import app
+
+    arguments = [*app["train"].assemble_argument_collection()]
+    arguments += app["benchmark"].assemble_argument_collection()
+    flags = {name for argument in arguments for name in argument.names if name.startswith("--")}
+    names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
+    assert names == {*FLAGS_ALONE, *FIELDS}
+
+
+@pytest.mark.parametrize("name", ["fpr", "preset", "class", "dry_run"])
 def test_a_flag_that_is_no_setting_is_named_as_one(tmp_path, name):
-    file = tmp_path / "c.yaml"
+    file, flag = tmp_path / "c.yaml", name.replace("_", "-")
     file.write_text(f"{name}: 1\n")
-    with pytest.raises(UsageError, match=rf"^{name} in .* is no setting: give --{name} to "):
+    with pytest.raises(UsageError, match=rf"^{name} in .* is no setting: give --{flag} to "):
         merge(file=file)
     variable = f"OCGAN_{name.upper()}"
-    advice = f"is no setting: give --{name} to a command that has it"
+    advice = f"is no setting: give --{flag} to a command that has it"
     with pytest.raises(UsageError, match=f"^the variable {variable} {advice}$"):
         merge(environment={variable: "1"})
 
@@ -293,3 +305,10 @@ def test_what_a_config_lacks_is_what_it_was_before_it_could_be_chosen(size, side
     assert (found["network_side"], found["epochs"], found["search_margin"]) == (side, 7, 0)
     assert completed(stored | {"network_side": 32})["network_side"] == 32
     assert found.keys() == FIELDS.keys()
+
+
+def test_a_number_that_no_float_holds_is_refused():
+    with pytest.raises(UsageError, match=r"^learning_rate = 1\d+ must be a number$"):
+        resolve("paper", {"learning_rate": 10**400})
+    with pytest.raises(UsageError, match=r"^noise_variance = nan must be at least 0$"):
+        resolve("paper", {"noise_variance": float("nan")})

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -40,7 +41,11 @@ TURN_SCORES: tuple[Score, ...] = ("turns", "views")  # those of T
 SEARCHES: tuple[Score, ...] = ("patches", "flaws")  # for the oddest of many small parts
 
 # Of a command, not of a model's training: they stand on its line.
-FLAGS_ALONE = ("preset", "fpr", "seed", "seeds", "device", "precision", "out", "protocol", "jobs")
+FLAGS_ALONE = (
+    "preset", "config", "out", "seed", "seeds", "device", "precision", "protocol", "data_root",
+    "json", "quiet", "class", "fpr", "skip_unreadable", "restart", "tensorboard", "dataset",
+    "method", "classes", "jobs", "executor", "stack", "overwrite", "dry_run",
+)  # fmt: skip
 OTHER_VARIABLES = (DATA_ROOT_VARIABLE, MIRROR_VARIABLE)  # of the environment: no settings
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
@@ -53,6 +58,7 @@ INITIAL_STD = 0.02
 # Beyond these no machine has the memory, and a slip of the key would take all of it.
 WIDEST = 1024  # of a network's first convolution
 LONGEST = 16384  # of a code, or a fully connected layer
+LARGEST = 1e9  # of whatever else has no bound of its own
 
 
 def _field(default: Any, help: str) -> Any:
@@ -143,13 +149,14 @@ class Config:
     )
     score_scale: Literal["linear", "surplus"] = _field(
         "linear",
-        "How a deviation z from held-out images counts in the sum: linear, as z; surplus, as "
-        "log(1 + log(1 + e^z)), so a low one excuses no other, and a large one drowns none.",
+        "How the standardised scores z add up: linear, as they are; surplus, each as "
+        "log(1 + log(1 + e^z)), so that a low one cannot make up for a high one, and a huge one "
+        "cannot hide the rest.",
     )
     search_margin: float = _field(
         0.0,
-        "Deviations taken off patches and flaws where score_scale is surplus: whatever has many "
-        "small parts has an odd one, and what is no more than that should not count.",
+        "Subtracted from the z of patches and flaws where score_scale is surplus: the largest of "
+        "many small parts is always somewhat unusual.",
     )
     gradient_smoothing: float = _field(
         0.0, "σ of a blur before oriented gradients are taken, in cells of two pixels or more."
@@ -427,7 +434,8 @@ class _Loader(yaml.SafeLoader):
 
 def _check_no_flag(name: str, said: str) -> None:
     if name in FLAGS_ALONE:
-        raise UsageError(f"{said} is no setting: give --{name} to a command that has it")
+        flag = name.replace("_", "-")
+        raise UsageError(f"{said} is no setting: give --{flag} to a command that has it")
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
@@ -467,7 +475,11 @@ def _convert(value: Any, wanted: Any) -> Any:
     if isinstance(value, str) and wanted in (int, float):
         return _number(value, wanted)
     kind = {int: Integral, float: Real}.get(wanted, wanted)  # numpy's numbers are welcome
-    return wanted(value) if isinstance(value, kind) and not isinstance(value, bool) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return None
+    with suppress(OverflowError):  # a whole number that no float holds
+        return wanted(value)
+    return None
 
 
 def _number(text: str, wanted: type[int] | type[float]) -> int | float | None:
@@ -513,23 +525,23 @@ def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
     widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width", "flaw_width")
     positive = ("epochs", "least_iterations", "turn_passes", "flaw_steps")
-    bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, float("inf")))
+    bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, LARGEST))
     bounds |= dict.fromkeys(widths, (1, WIDEST))
     bounds |= {
         "latent_size": (1, LONGEST),
-        "batch_size": (2, float("inf")),  # batch normalisation needs two
-        "turn_images": (2, float("inf")),
+        "batch_size": (2, LARGEST),  # batch normalisation needs two
+        "turn_images": (2, LARGEST),
         "network_side": (SMALLEST_SIDE, 128),
-        "noise_variance": (0, float("inf")),
-        "test_noise_variance": (0, float("inf")),
-        "reconstruction_weight": (0, float("inf")),
-        "gradient_weight": (0, float("inf")),
-        "mining_steps": (0, float("inf")),
-        "mining_step_size": (0, float("inf")),
+        "noise_variance": (0, LARGEST),
+        "test_noise_variance": (0, LARGEST),
+        "reconstruction_weight": (0, LARGEST),
+        "gradient_weight": (0, LARGEST),
+        "mining_steps": (0, LARGEST),
+        "mining_step_size": (0, LARGEST),
         "mining_warmup": (0, 1),
-        "search_margin": (0, float("inf")),
-        "gradient_smoothing": (0, float("inf")),
-        "contrast_floor": (0, float("inf")),
+        "search_margin": (0, LARGEST),
+        "gradient_smoothing": (0, LARGEST),
+        "contrast_floor": (0, LARGEST),
         "learning_rate": (1e-12, 1),
         "turn_learning_rate": (1e-12, 1),
         "turn_hidden": (0, LONGEST),
@@ -541,8 +553,8 @@ def _check(config: Config) -> None:
     }
     for name, (low, high) in bounds.items():
         value = getattr(config, name)
-        if not (low <= value <= high and math.isfinite(value)):
-            upper = f" and at most {high:g}" if high < float("inf") else ""
+        if not low <= value <= high:
+            upper = f" and at most {high:g}" if high < LARGEST or value > high else ""
             raise UsageError(f"{name} = {value!r} must be at least {low:g}{upper}")
     latent_widths = config.latent_widths
     if not latent_widths or not 1 <= min(latent_widths) <= max(latent_widths) <= LONGEST:
