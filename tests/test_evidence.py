@@ -472,6 +472,14 @@ def test_each_score_against_an_independent_computation(summed, eights):
     np.testing.assert_allclose(scores["views"], plane_distance(*views), atol=2e-3)
 
 
+def test_an_image_is_as_odd_as_its_hundredth_of_farthest_patches():
+    distances = torch.rand(4, 31, 31, generator=torch.Generator().manual_seed(0))
+    expected = np.sort(distances.flatten(1).numpy(), 1)[:, -10:].mean(1)
+    np.testing.assert_allclose(novelty.oddest(distances), expected, rtol=1e-6)
+    largest = distances[:, :3, :3].amax((1, 2))
+    torch.testing.assert_close(novelty.oddest(distances[:, :3, :3]), largest)
+
+
 def test_what_T_sees_has_unit_norm_in_each_position_and_turns_with_the_image():
     T = turns.TurnClassifier(1, (8, 8), 8).eval()
     x = to_range(torch.from_numpy(pixels(5, 8, 8, 1)))

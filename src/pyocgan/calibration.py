@@ -65,7 +65,7 @@ def split_counts(n: int, *, validation: float, calibration: float, fpr: float) -
         )
         raise InputError(
             f"{n} normal image{'s' * (n != 1)} cannot be calibrated for a false-alarm rate of "
-            f"{fpr:g}: that needs {needed:,} or more, of which {smallest:,} are held out to "
+            f"{fpr:g}: that needs {needed:,} or more, of which {smallest:,} are kept to "
             f"calibrate{_reachable(_most_calibration(n, validation))}"
         )
     n_calibration = max(math.ceil(calibration * n), smallest)
@@ -117,7 +117,7 @@ def above_rounding(
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores of held-out normal images, ascending: float64 (n,)."""
+    """Scores of the normal images that calibrate, ascending: float64 (n,)."""
 
     scores: NDArray[np.float64]
 

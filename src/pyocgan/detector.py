@@ -69,9 +69,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ``{"epochs": 20, "stage": "ae"}``.
     fpr
         False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
-        called novel, on average over the held-out images, of which it needs 1/fpr − 1.
+        called novel, on average over which images calibrate; of those it needs 1/fpr − 1.
     random_state
-        Seed of weights, noise, order and the choice of held-out images. The same seed gives the
+        Seed of weights, noise, order and which images validate and calibrate. It gives the
         same numbers on the same kind of CPU with the same number of threads.
     device, precision
         ``"auto"`` (CUDA where it is, else the CPU; float32), or ``"cpu"``, ``"cuda"``, ``"mps"``
@@ -92,7 +92,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     evidence_ : Evidence
         What the scores need beside them.
     calibration_ : Calibration
-        Scores of held-out normal images.
+        Scores of the images that calibrate.
     threshold_, offset_ : float
         The novelty score above which an image is novel; its negative, as scikit-learn names it.
     split_ : SplitCounts
@@ -243,8 +243,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.history_ = training.progress().history
         self.best_epoch_ = training.best_epoch
         self.evidence_ = training.evidence
-        held_out = prepared.validation
-        evidence.gather(self.evidence_, self.networks_, prepared.train, held_out)
+        evidence.gather(
+            self.evidence_, self.networks_, prepared.train, validation=prepared.validation
+        )
         scores = self._scores(prepared.calibration)
         self._calibrate(Calibration.of(above_rounding(scores, self.evidence_.factors)))
         for networks in (self.networks_, self.evidence_):
@@ -283,8 +284,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def score_parts(self, X: ImageSource) -> dict[str, NDArray[np.float64]]:
         """Return what each of the scores says of each image: name to (N,) float64.
 
-        They add up to `novelty_scores`. Of several, each counts deviations from held-out normal
-        images, of large ones those above the usual alone (`score_scale`), times its weight; see
+        They add up to `novelty_scores`. One score is as it is. Each of several is standardised on
+        the validation images, transformed by `score_scale` and multiplied by its weight; see
         `pyocgan.novelty`.
         """
         found = self._of_each(X, evidence.parts)
@@ -293,8 +294,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def p_values(self, X: ImageSource) -> NDArray[np.float64]:
         """Return conformal p-values: (N,) in (0, 1]; small = novel.
 
-        A normal image has one of α or less with a probability of at most α, on average over the
-        held-out images.
+        A normal image has one of α or less with a probability of at most α, on average over which
+        images calibrate.
         """
         return self.calibrated().p_values(self.novelty_scores(X))
 

@@ -1,6 +1,6 @@
 """The sum of several scores, and what they need to be computed and compared.
 
-Each score of `novelty` is standardised by its logarithm's mean and deviation over held-out normal
+Each score of `novelty` is standardised by its logarithm's mean and deviation over the validation
 images, so that no anomaly and no test image counts; an image's novelty is their sum, each by
 `config.score_scale` and weighted as `config.score_weights` says. A single score is as it is.
 Letters: N images, n normal ones, B batch, K channels, H W pixels, S sides, V views, F
@@ -45,10 +45,10 @@ class Evidence(nn.Module):
         A buffer for each of `SPACES` that is needed: features of normal images, (n, …) float16;
         and `USUAL`, where patches are compared.
     mean, std : Tensor
-        (number of scores,) of the logarithms over held-out normal images.
+        (number of scores,) of the logarithms over validation images.
     weights : Tensor
         (number of scores,) in their sum: `config.score_weights`, less for those of a T that cannot
-        tell held-out images' positions apart, as those of a washer.
+        tell validation images' positions apart, as those of a washer.
     """
 
     mean: Tensor
@@ -99,7 +99,7 @@ def gather(
     evidence: Evidence,
     nets: Networks,
     train: NDArray[np.uint8],
-    held_out: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
 ) -> None:
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
     kept: dict[str, list[Tensor]] = {space: [] for space in evidence.known if space != USUAL}
@@ -111,12 +111,12 @@ def gather(
     for space, features in kept.items():
         setattr(evidence.normal, space, torch.cat(features))
     if "patches" in kept:
-        batches = _batches(evidence, nets, held_out)
+        batches = _batches(evidence, nets, validation)
         found = torch.cat([patch_distances(batch) for batch in batches])
         setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
         rows, seen = [], []
-        for batch in _batches(evidence, nets, held_out):
+        for batch in _batches(evidence, nets, validation):
             rows.append(_logarithms(_scores(evidence, batch)))
             if evidence.T is not None:
                 seen.append(batch.seen)
@@ -138,7 +138,7 @@ def _evenly(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
 def _trust(evidence: Evidence, seen: list[Tensor]) -> Tensor:
     """Return the share of its weight that each score gets: (number of scores,) in 0 … 1.
 
-    By what T sees in held-out images, some (S, V, B, F); none where there is no T.
+    By what T sees in validation images, some (S, V, B, F); none where there is no T.
     """
     trust = torch.ones_like(evidence.weights)
     if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
@@ -185,7 +185,7 @@ def parts(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDAr
     """Return what each score adds to the novelty of uint8 images (N, H, W, K).
 
     The one score that there is, (N, 1); or of several, (N, number of scores), each as deviations of
-    its logarithm from the mean of held-out normal images, by `config.score_scale`, times its
+    its logarithm from the mean of validation images, by `config.score_scale`, times its
     weight.
     """
     found = _all_scores(evidence, nets, pixels)

@@ -34,8 +34,8 @@ from .errors import UsageError, unknown
 
 Kind = Literal["ocgan", "baseline", "pyod"]
 
-# A table asks for scores, not for verdicts: no image is held out because of the false-alarm rate,
-# only the config's calibration_fraction.
+# A table asks for scores, not for verdicts: no image more than the config's
+# calibration_fraction calibrates because of the false-alarm rate.
 FPR = 0.5
 LONGEST_NAME = 100  # characters: it names files, and a column of tables
 

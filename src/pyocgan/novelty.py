@@ -31,7 +31,7 @@ from .networks import Networks
 PATCHES_AT_ONCE = 1024  # bounds memory, changes no score
 ODDEST = 0.01  # share of an image's patches
 
-USUAL = "usual_patch_distance"  # (h, w), of held-out normal images, beside the features
+USUAL = "usual_patch_distance"  # (h, w), of validation images, beside the features
 
 Normal = Mapping[str, Tensor]  # features of normal images, by space
 
@@ -127,11 +127,12 @@ def windows(batch: Batch) -> Tensor:
 
 
 def completion(batch: Batch) -> Tensor:
-    """How far the rest of the image is from what each of four bands of it leads one to expect.
+    """Distance of the image to what normal images predict from a part of it.
 
-    Neighbours are chosen by the band, and the same mixture of them stands for the rest: parts may
-    each be those of a normal image, and not go together. The mean over bands. As images are
-    completed from others by Zavrtanik et al., "Reconstruction by inpainting for visual anomaly
+    For each of four horizontal bands: find the normal images whose band is nearest, write the band
+    as a mixture of them, and compare the rest of the image with the same mixture of their rests.
+    Parts may each be those of a normal image, and not go together. The mean over bands. As images
+    are completed from others by Zavrtanik et al., "Reconstruction by inpainting for visual anomaly
     detection", Pattern Recognition 2021, where a network does it, from more than it fills in.
     """
     lefts = [left.square().sum((1, 2, 3)).sqrt() for _, left in _unexpected(batch)]
@@ -141,14 +142,19 @@ def completion(batch: Batch) -> Tensor:
 def patches(batch: Batch) -> Tensor:
     """Distance of the oddest patches to the nearest normal one, wherever in an image that is.
 
-    The mean of the hundredth of patches that are farthest, each beside what is usual at its place
-    of held-out normal images, so that the edges of an object do not outshine its defects. As Roth
+    The mean of the hundredth of patches that are farthest, each divided by what is usual at its
+    place in validation images, so that the edges of an object do not outshine its defects. As Roth
     et al., "Towards total recall in industrial anomaly detection", CVPR 2022, who take the
     farthest one, in pretrained features.
     """
-    distances = _beside_usual(batch).flatten(1)
-    oddest = max(1, round(ODDEST * distances.shape[1]))
-    return distances.topk(oddest).values.mean(1)
+    return oddest(_beside_usual(batch))
+
+
+def oddest(distances: Tensor) -> Tensor:
+    """Return the mean of the largest hundredth of each image, one at least: (B, h, w) → (B,)."""
+    each = distances.flatten(1)
+    count = max(1, round(ODDEST * each.shape[1]))
+    return each.topk(count).values.mean(1)
 
 
 def flawed(batch: Batch) -> Tensor:

@@ -75,7 +75,7 @@ def train(
     config
         A YAML file of settings.
     fpr
-        The false-alarm rate of the verdict, calibrated on held-out images.
+        The false-alarm rate of the verdict, calibrated on images that neither train nor validate.
     seed
         The same seed gives the same numbers on the same kind of CPU with as many threads.
     device

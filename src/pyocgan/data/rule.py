@@ -35,7 +35,7 @@ class ImageRule:
     channels
         1 (grey, ITU-R 601 luma) or 3 (RGB).
     bits
-        How many bits are in use of images with 16: a camera's 12, say, would else be nearly black.
+        Bits that images with 16 use: where a camera fills 12 of them, 4095 is white, not 65535.
 
     Raises
     ------
