@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECKPOINT_FORMAT = 1
+STARTING_OVER = "delete it, or start over with --restart (resume=False)"
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -231,22 +232,20 @@ class Training:
         if metadata.get("identity") != identity:
             raise UsageError(
                 f"the checkpoint {str(path)!r} belongs to other images or settings: "
-                "train into another folder, or delete it or start over with --restart"
+                f"train into another folder, or {STARTING_OVER}"
             )
         device = metadata.get("device", self.device.type)
         if device != self.device.type:  # whose random numbers are others
             raise UsageError(
                 f"the checkpoint {str(path)!r} was made on {device} and cannot go on on "
-                f"{self.device.type}: train with --device {device}, delete it, or start over with "
-                "--restart"
+                f"{self.device.type}: train on {device}, or {STARTING_OVER}"
             )
         try:
             self._restore(tensors, metadata)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             kind = type(error).__name__
             raise ModelError(
-                f"the checkpoint {str(path)!r} is damaged ({kind}): delete it or start over with "
-                "--restart"
+                f"the checkpoint {str(path)!r} is damaged ({kind}): {STARTING_OVER}"
             ) from None
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -476,8 +475,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"cannot read the checkpoint {str(path)!r} ({error}): delete it or start over with "
-            "--restart"
+            f"cannot read the checkpoint {str(path)!r} ({error}): {STARTING_OVER}"
         ) from None
     if metadata.get("format") != str(CHECKPOINT_FORMAT):
         raise ModelError(

@@ -23,8 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import OcganError, TrainingInterruptedError, UsageError
-from ..tasks import Protocol, check_apart
+from ..tasks import Protocol
 from . import terminal
+from .guards import check_apart
 from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from .. import model_folder
 from ..errors import InputError, UsageError, listed
-from ..tasks import Task, check_unread
+from ..tasks import Task
 from . import terminal
+from .guards import check_unread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,10 +78,9 @@ def evaluate(
         else _other_split(task, source, normal_class, data_root, baselines=baselines)
     )
     if scores is not None:
-        read_too: list[str | Path] = [*split.test.files, *model_folder.files(model)]
-        read_too += split.train.files if split.train else ()
-        read_too += [source] if source else []
-        read_too += [task.source] if task else []  # a list, or an array
+        named = [source, task.source if task else None]  # a list, or an array
+        read_too: list[str | Path] = [*split.files, *model_folder.files(model)]
+        read_too += filter(None, named)
         check_unread("--scores", scores, read_too)
     terminal.note(f"testing on {split.test.description}")
     terminal.note(*fitting_notes(split.test, detector.rule_))
@@ -92,16 +92,7 @@ def evaluate(
     by_method = {title: detector.novelty_scores(test.pixels)}
     is_drawn = source is None and task is not None and task.protocol in (1, "dev")
     if baselines or is_drawn:
-        assert split.train is not None
-        skip = skip_unreadable or detector.skip_unreadable
-        train = read(split.train, detector.rule_, skip_unreadable=skip)
-        if train.fingerprint() != detector.fingerprint_:
-            if is_drawn:
-                raise InputError(
-                    "the images have changed since the model was trained, which may have learned "
-                    "from those held out now: name other images to test on, or train again"
-                )
-            terminal.note("the other methods learn from other images than the model did")
+        train = _learned(split, detector, skip_unreadable=skip_unreadable, is_drawn=is_drawn)
         terminal.note(*_overlap(train, test))
     else:
         terminal.note("not looked up: whether the model has learned from some of these images")
@@ -122,6 +113,11 @@ class _Split:
     test: Source
     normal_class: str
     train: Source | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of these images."""
+        return self.test.files + (self.train.files if self.train else ())
 
 
 @dataclass(frozen=True)
@@ -196,6 +192,31 @@ def _training_images(task: Task | None) -> Source:
         return task.training_images()
     except InputError as error:
         raise InputError(f"{error}; {advice}") from None
+
+
+def _learned(
+    split: _Split, detector: NoveltyDetector, *, skip_unreadable: bool, is_drawn: bool
+) -> Images:
+    """Read the images that the model learned from, as far as they are still what they were.
+
+    Raises
+    ------
+    InputError
+        They are not, and what is tested was drawn from them.
+    """
+    from ..data import read
+
+    assert split.train is not None
+    skip = skip_unreadable or detector.skip_unreadable
+    train = read(split.train, detector.rule_, skip_unreadable=skip)
+    if train.fingerprint() != detector.fingerprint_:
+        if is_drawn:
+            raise InputError(
+                "the images have changed since the model was trained, which may have learned "
+                "from those held out now: name other images to test on, or train again"
+            )
+        terminal.note("the other methods learn from other images than the model did")
+    return train
 
 
 def _overlap(train: Images, test: Images) -> list[str]:

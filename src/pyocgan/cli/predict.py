@@ -14,8 +14,8 @@ from cyclopts import Parameter
 from .. import model_folder
 from ..errors import InputError, UsageError
 from ..files import CsvWriter, shortened
-from ..tasks import check_unread
 from . import terminal
+from .guards import check_unread
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 
 from ..errors import UsageError
-from ..tasks import check_unread
 from . import terminal
+from .guards import check_unread
 
 
 def report(

@@ -16,8 +16,9 @@ from ..claims import claim_from_afar, claimed
 from ..errors import TrainingInterruptedError, UsageError
 from ..model_folder import DESCRIPTION
 from ..run_folder import CHECKPOINT
-from ..tasks import Protocol, Task, absolute, check_apart
+from ..tasks import Protocol, Task, absolute
 from . import terminal
+from .guards import check_apart
 from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:
