@@ -220,6 +220,11 @@ def edit(**changes):
     return change
 
 
+def unfinished(folder, _):
+    folder.mkdir()
+    (folder / "checkpoint.safetensors").write_bytes(b"")
+
+
 def cut(folder):
     path = folder / "model.json"
     path.write_bytes(path.read_bytes()[:100])
@@ -229,6 +234,7 @@ MODELS = {
     "empty folder": (lambda folder, _: folder.mkdir(), "is not a model: it has no model.json"),
     "a file": (lambda folder, _: folder.write_text("x"), "is not a model: it has no model.json"),
     "nothing": (lambda folder, _: None, "is not a model: it has no model.json"),
+    "unfinished": (unfinished, "is not a model: its training is not finished, and the same"),
     "newer": (changed(edit(format_version=7, pyocgan="9.9")), "use pyocgan 9.9, which wrote it"),
     "cut": (changed(cut), "cannot read"),
     "emptied": (changed(edit(config=None)), "is damaged"),
@@ -242,6 +248,16 @@ def test_models(command, model, tmp_path, case, name):
     make(tmp_path / "model", model)
     images = [] if name == "info" else ["digits"]
     check(command(name, tmp_path / "model", *images), 1, words)
+
+
+def test_a_model_without_weights(command, model, tmp_path):
+    shutil.copytree(model, tmp_path / "model")
+    next((tmp_path / "model").glob("weights-*")).unlink()
+    check(command("predict", tmp_path / "model", "digits"), 1, "lacks its weights, weights-")
+
+
+def test_a_models_description_is_not_its_name(command, model):
+    check(command("info", model / "model.json"), 1, f"name the folder '{model}'")
 
 
 @pytest.mark.parametrize("name", ["predict", "evaluate"])

@@ -308,6 +308,20 @@ def test_paths_from_the_command_line_and_from_standard_input(command, model, pic
     code, out, errors = command("predict", model, "-")
     assert (code, errors) == (3, ["ocgan: no paths came on standard input"])
     assert out == ""
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\0" for path in paths)))
+    assert command("predict", model, "-")[:2] == (0, expected)
+    with Path(paths[0]).open(encoding="utf-8", errors="surrogateescape") as image:
+        monkeypatch.setattr("sys.stdin", image)
+        code, _, errors = command("predict", model, "-")
+    assert code == 3
+    assert errors == ["ocgan: an image came on standard input, where paths of images are expected"]
+
+
+def test_what_predict_wrote_can_be_predicted_again(command, model, pictures, tmp_path):
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    assert command("predict", model, pictures, "--out", one)[0] == 0
+    assert command("predict", model, one, "--out", two)[0] == 0
+    assert one.read_text() == two.read_text()
 
 
 def test_a_named_set_is_scored_on_its_test_part(command, model):
@@ -536,6 +550,15 @@ def test_fail_on_novel(command, model, pictures, detector, eights):
     assert command("predict", model, novel[0])[0] == 0
 
 
+def test_an_image_that_nobody_looked_at_does_not_pass_a_gate(command, model, pictures, tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    images = (pictures / "8" / "00.png", tmp_path / "cut.png", "--skip-unreadable", "--fpr=0.08")
+    assert command("predict", model, *images)[0] == 0
+    code, out, _ = command("predict", model, *images, "--fail-on-novel")
+    assert [row["verdict"] for row in rows_of(out)] == ["normal", "unreadable"]
+    assert code == 3
+
+
 def test_another_false_alarm_rate(command, model, detector, pictures):
     p_values = detector.p_values(pictures)
     for fpr in (1 / 13, 0.5, 0.9):
@@ -646,11 +669,13 @@ def test_names_that_are_no_text_stand_in_json_as_escapes(model, pictures, tmp_pa
 
 
 def test_devices_and_folders_are_never_replaced_by_a_file(command, model, pictures, tmp_path):
-    for target in ("/dev/null", tmp_path):
-        code, _, errors = command("predict", model, pictures, "--out", target)
-        assert code == 1
-        assert errors[-1].startswith("ocgan: cannot write ")
+    code, _, errors = command("predict", model, pictures, "--out", tmp_path)
+    assert code == 1
+    assert errors[-1].startswith("ocgan: cannot write ")
     assert tmp_path.is_dir()
+    assert command("predict", model, pictures, "--out", "/dev/null")[:2] == (0, "")
+    assert Path("/dev/null").is_char_device()
+    assert rows_of(command("predict", model, pictures, "--out", "/dev/stdout")[1])
     (tmp_path / "link").symlink_to(tmp_path / "real.csv")
     assert command("predict", model, pictures, "--out", tmp_path / "link")[0] == 0
     assert (tmp_path / "link").is_symlink()
@@ -838,6 +863,30 @@ def test_evaluate_on_other_images(command, trained, pictures):
     assert errors[-1].startswith("not looked up: whether the model has learned from some")
     code, out, _ = command("evaluate", trained / "plain", pictures, "--class=1", "--json")
     assert json.loads(out)["normal_class"] == "1"
+
+
+def test_evaluate_elsewhere_takes_the_only_class_that_was_learned(command, pictures, tmp_path):
+    flags = ("--fpr=0.2", "--quiet", *tiny_flags())
+    assert command("train", pictures / "8", *flags, "--out", tmp_path / "m")[0] == 0
+    code, _, errors = command("evaluate", tmp_path / "m", pictures, "--no-baselines")
+    assert code == 2
+    assert errors[-1].endswith("say which class is normal: --class NAME, one of 1, 8")
+    only = tmp_path / "images" / "train"
+    shutil.copytree(pictures / "8", only / "8")
+    for name in ("1", "8"):
+        shutil.copytree(pictures / name, tmp_path / "images" / "test" / name)
+    assert command("train", tmp_path / "images", *flags, "--out", tmp_path / "n")[0] == 0
+    code, out, _ = command("evaluate", tmp_path / "n", tmp_path / "images", "--json")
+    assert (code, json.loads(out)["normal_class"]) == (0, "8")
+
+
+def test_learning_several_classes_is_said(command, pictures, tmp_path):
+    flags = ("--fpr=0.2", "--quiet", "--out", tmp_path / "m", *tiny_flags())
+    errors = command("train", pictures, *flags)[2]
+    advice = "--class NAME (of_class in Python) takes one"
+    assert f"all 2 classes (1, 8) are taken for normal: {advice}" in errors
+    assert not [line for line in command("train", pictures, "--class=8", *flags, "--restart")[2]
+                if "taken for normal" in line]  # fmt: skip
 
 
 def test_a_source_without_a_test_part(command, pictures, tmp_path):

@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from data_fixtures import (
     cifar_batches,
@@ -93,8 +95,32 @@ def test_headers_of_lists(tmp_path, path, label):
 def test_only_the_first_line_is_a_header(tmp_path):
     source = open_source(write_list(tmp_path / "l.csv", "a.png,good\nfile,class\n"))
     assert source.names == ("a.png", "file")
+    (tmp_path / "file").write_text("an image that is called so")
     source = open_source(write_list(tmp_path / "l.csv", "file,good\na.png,good\n"))
     assert source.names == ("file", "a.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("path,score,p_value,verdict\na.png,1,.5,normal\nb.png,9,.01,novel\n", None),
+        ("id,filename,label\n1,a.png,good\n2,b.png,bad\n", ["good", "bad"]),
+        ("Label,Path\ngood,a.png\nbad,b.png\n", ["good", "bad"]),
+        ("filename;label\na.png;good\nb.png;bad\n", ["good", "bad"]),
+    ],
+)
+def test_a_first_line_may_name_columns_in_any_order_and_others_beside(tmp_path, text, labels):
+    source = open_source(write_list(tmp_path / "l.csv", text))
+    assert source.names == ("a.png", "b.png")
+    assert (None if source.labels is None else source.labels.tolist()) == labels
+
+
+def test_columns_that_are_passed_over_are_named(tmp_path):
+    text = "path,label,score\na.png,good,1\n"
+    source = open_source(write_list(tmp_path / "l.csv", text))
+    assert source.description.endswith("(columns passed over: score)")
+    with pytest.raises(InputError, match=r"line 3: \['b.png'\] is not what the first line names"):
+        open_source(write_list(tmp_path / "l.csv", text + "b.png\n"))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +132,6 @@ def test_only_the_first_line_is_a_header(tmp_path):
         ("a.png,good\nb.png,bad,0.5\n", "line 2: .* is not path,label"),
         ('"a.png","two\nlines"\nb.png,bad,0.5\n', "line 3: .* is not path,label"),
         (",good\n", "line 1: .* is not path,label"),
-        ("path,label,score\na.png,good,1\n", "line 1: .* is not path,label"),
     ],
 )
 def test_bad_list_files(tmp_path, text, message):
@@ -224,8 +249,9 @@ MIXED[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
         (np.zeros((2, 9, 9), np.uint16), "X.astype('uint8')"),
         (np.zeros((2, 9, 9), np.int64), "X.astype('uint8')"),
         (np.zeros((2, 9, 9), complex), "must be numbers of type uint8"),
-        (np.array(["a.png", "b.png"]), "paths must be a list: give list(X)"),
-        (np.full((2, 9, 9), "a"), "paths must be a list: give list(X)"),
+        (np.full((2, 9, 9), "a"), "paths must be in one dimension"),
+        (np.full((2, 9, 9), 16.0), "(X * (255 / most)).round().astype('uint8'), with most = 16 if"),
+        (np.full((2, 9, 9), 16), "convert with (X * (255 / 16)).astype('uint8')"),
         (MIXED, "put them into a folder, which may mix sizes"),
     ],
 )
@@ -236,7 +262,7 @@ def test_bad_arrays_quote_shape_and_type_and_say_what_to_do(array, advice):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [None, 7, {"X": 1}, [1, 2], iter(["a.png"]), b"bytes"])
+@pytest.mark.parametrize("given", [None, 7, {"X": 1}, {"a.png"}, b"bytes"])
 def test_other_objects_are_named(given):
     with pytest.raises(InputError, match=f"read from a {type(given).__name__}: give a path"):
         open_source(given)
@@ -547,13 +573,40 @@ def test_images_in_memory_are_not_copied():
     assert np.shares_memory(open_source(IMAGES).store.pixels, IMAGES)
 
 
-def test_a_list_of_arrays_or_pictures_says_how_to_make_one_array():
-    from PIL import Image
+def test_a_list_of_arrays_says_how_to_make_one_array():
+    with pytest.raises(InputError, match=r"a list of int, ndarray: give paths, .* np\.stack"):
+        open_source([np.zeros((8, 8), np.uint8), 1])
 
-    pixels = np.zeros((8, 8), np.uint8)
-    for kind, image in (("ndarray", pixels), ("Image", Image.fromarray(pixels))):
-        with pytest.raises(InputError, match=rf"a list of {kind}: make one array .* np\.stack"):
-            open_source([image, image])
+
+def test_pillows_images_are_taken_as_they_are(tmp_path):
+    grey = Image.fromarray(np.full((8, 9), 7, np.uint8))
+    alone = read(open_source(grey), ImageRule((8, 9), 1))
+    assert alone.pixels.tolist() == np.full((1, 8, 9, 1), 7).tolist()
+    colour = Image.new("RGB", (20, 10), "red")
+    source = open_source(iter([grey, colour]))
+    rule, _ = infer_rule(source)
+    assert (rule.channels, source.names) == (3, ("0", "1"))
+    assert read(source, rule).pixels.shape == (2, 64, 64, 3)
+    grey.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as closed:
+        pass
+    with pytest.raises(UnreadableImage, match=r"^1 cannot be read"):
+        read(open_source([grey, closed]), rule)
+
+
+def test_paths_may_come_from_whatever_yields_them(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    for given in (tmp_path.glob("*.png"), np.array([str(tmp_path / "a.png")])):
+        assert len(read(open_source(given), SMALL)) == 1
+
+
+def test_what_makes_an_array_is_taken_as_one():
+    tensor = torch.zeros((2, 8, 8, 3), dtype=torch.uint8)
+    assert len(open_source(tensor)) == 2
+    with pytest.raises(InputError, match=r"move the channels last"):
+        open_source(tensor.permute(0, 3, 1, 2))
+    with pytest.raises(InputError, match=r"^images cannot be read from a Tensor: Can't call numpy"):
+        open_source(tensor.float().requires_grad_())
 
 
 def test_an_array_files_error_names_the_file(tmp_path):

@@ -85,7 +85,7 @@ def refused(monkeypatch):
     return refuse
 
 
-@pytest.mark.parametrize("name", [".Trashes", "__MACOSX"])
+@pytest.mark.parametrize("name", [".Trashes", "__MACOSX", "@eaDir"])
 def test_hidden_folders_are_not_even_listed(tmp_path, refused, name):
     card = write_tree(tmp_path / "card", ["a.png", f"{name}/b.png", f"deep/{name}/c.png"])
     refused(name)
@@ -120,6 +120,14 @@ def test_train_and_test_parts(opened, split, names, classes):
     assert source.classes == classes
     if split != "all":
         assert source.description.startswith(f"{split} part of a {opened.kind}: 2 images in ")
+
+
+def test_folders_that_are_divided_themselves_are_not_taken_for_classes(opened):
+    """MVTec AD: an object's test part holds its defects."""
+    paths = [f"{name}/{path}" for name in ("bottle", "cable") for path in PARTS]
+    for split in ("train", "test", "all"):
+        with pytest.raises(InputError, match=r"\(bottle, cable\): name one of them, .*/bottle$"):
+            opened([*paths, "grid/good/1.png"], split=split)
 
 
 @pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "test")])

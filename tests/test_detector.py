@@ -210,6 +210,24 @@ def test_a_copy_of_a_calibration_image_is_judged_alone_as_among_others(preset):
             assert not detector.is_novel(held_out[:count]).any()
 
 
+def test_of_train_and_test_one_is_learned_and_the_other_scored(eights, tmp_path):
+    for index, pixels in enumerate(eights[:60]):
+        part = "train/good" if index < 40 else "test/bad"
+        (tmp_path / part).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / part / f"{index:02}.png")
+    fitted = tiny(fpr=0.2).fit(tmp_path)
+    assert sum(vars(fitted.split_).values()) == 40
+    scores = fitted.novelty_scores(tmp_path)
+    np.testing.assert_array_equal(scores, fitted.novelty_scores(eights[40:60]))
+
+
+def test_images_that_are_nearly_black_are_told_of(eights):
+    dark = (eights[:60] // 16).astype(np.uint8)
+    note = "the brightest pixel is 15 of 255: are these images scaled to 0..255?"
+    assert note in tiny(fpr=0.2).fit(dark).notes_
+    assert note not in tiny(fpr=0.2).fit(eights[:60]).notes_
+
+
 def test_copies_count_once(eights):
     """Each image four times is what each once is: no copy of a held-out image trains."""
     once = tiny(fpr=0.2).fit(eights[:60])

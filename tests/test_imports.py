@@ -26,6 +26,7 @@ LAYERS = """
     mining scoring projection
     algorithm novelty
     evidence
+    scorers
     training
     stacked
     detector

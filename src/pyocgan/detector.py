@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from numbers import Integral
@@ -16,6 +16,7 @@ import numpy as np
 import safetensors.torch as safetensors
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -31,11 +32,13 @@ from .data import (
     Source,
     UnreadableImage,
     copies_note,
+    dark_note,
     open_source,
     read_batches,
     read_inferred,
 )
-from .errors import InputError, OcganError, UsageError, caught
+from .data.tree import natural_key
+from .errors import InputError, OcganError, UsageError, caught, listed
 from .files import expanded
 from .images import to_pixels
 from .networks import Networks
@@ -44,7 +47,7 @@ from .training import DEVICES, Progress, Record, Training, check_names, settle_d
 
 Number = TypeVar("Number", bound=np.generic)
 
-ImageSource = NDArray[np.uint8] | str | Path | Sequence[str | Path] | Source
+ImageSource = NDArray[np.uint8] | str | Path | Iterable[str | Path] | Iterable[Image] | Source
 
 CALIBRATION = "calibration/scores"  # among the tensors of a saved model
 EVIDENCE = "evidence/"
@@ -55,9 +58,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """OCGAN as a scikit-learn estimator.
 
     Wherever images are asked for (`X`): a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a
-    folder, zip or list file; the name of a data set; or a list of paths. Files of any size are
-    resized as `rule_` says. Of a source that is divided into train and test both parts are taken:
-    ``fit(open_source(folder, split="train").of_class(name))`` learns as ``ocgan train`` does.
+    folder, zip or list file; the name of a data set; paths, or Pillow's images. They may have any
+    size, and are resized as `rule_` says. Of a source that is divided into train and test, `fit`
+    takes the train part and whatever scores the test part, as the command does; one class of
+    several is learned by ``fit(open_source(folder).of_class(name))``.
 
     Parameters
     ----------
@@ -206,7 +210,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         later = () if "scores" in settings else ("score_weights",)
         wanted = resolve(self.preset, {k: v for k, v in settings.items() if k not in later})
         rule, notes, images = read_inferred(
-            as_source(X), wanted.image_size, wanted.channels, skip_unreadable=self.skip_unreadable
+            open_source(X, split="train"),
+            wanted.image_size,
+            wanted.channels,
+            skip_unreadable=self.skip_unreadable,
         )
         config = settle(self.preset, settings, rule)
         # A copy held out would look better known than any new image: rates would not hold.
@@ -223,7 +230,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("; ".join([str(error), *copies])) from None
         order = np.random.default_rng([self.random_state, n]).permutation(n)
         parts = np.split(distinct.pixels[order], np.cumsum([split.train, split.validation]))
-        notes, skipped = (*notes, *copies), images.skipped
+        notes = (*notes, *copies, *_classes_note(distinct), *dark_note(images))
+        skipped = images.skipped
         return _Prepared(config, rule, notes, skipped, split, images.fingerprint(), *parts)
 
     def _identity(self, prepared: _Prepared, training: Training) -> str:
@@ -459,7 +467,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Iterator[Images]:
         """Read images; unless asked to, skip none, so that rows stay those of `X`."""
         check_is_fitted(self)
-        source, number = as_source(X), READ_AT_ONCE
+        source, number = open_source(X, split="test"), READ_AT_ONCE
         if source.is_decoded:  # nothing is gained by reading ahead
             device = scoring.device_of(self.networks_)
             number = max(number, scoring.at_once(self.rule_.image_size, device))
@@ -541,6 +549,12 @@ def _check_whole(name: str, value: object) -> None:
         raise UsageError(f"{name} = {value!r} must be a whole number from 0")
 
 
-def as_source(X: ImageSource) -> Source:
-    """Return images in any form that the detector takes as a `Source`."""
-    return open_source(X, split="all")
+def _classes_note(images: Images) -> tuple[str, ...]:
+    """Say that several classes are learned, which is seldom meant."""
+    names = [] if images.labels is None else sorted({*images.labels.tolist()}, key=natural_key)
+    if len(names) < 2:
+        return ()
+    return (
+        f"all {len(names)} classes ({listed(names, 6)}) are taken for normal: --class NAME "
+        "(of_class in Python) takes one",
+    )

@@ -20,6 +20,7 @@ from .errors import InputError, ModelError, UsageError, system_reason
 from .files import write_bytes, write_json
 
 DESCRIPTION = "model.json"
+CHECKPOINT = "checkpoint.safetensors"  # of a training that is not finished
 FORMAT = "pyocgan model"
 FORMAT_VERSION = 2
 
@@ -72,7 +73,7 @@ def read(folder: Path) -> tuple[dict[str, Any], bytes]:
     while True:
         try:
             return description, read_weights(folder, description)
-        except (FileNotFoundError, ModelError):
+        except ModelError:
             before, description = description, read_description(folder)
             if description == before:
                 raise
@@ -90,9 +91,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(
-            f"{str(folder)!r} is not a model: it has no {DESCRIPTION}; ocgan train makes one"
-        ) from None
+        raise ModelError(f"{str(folder)!r} is not a model: {_missing(folder)}") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {str(path)!r}: {error}") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
@@ -107,11 +106,23 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def _missing(folder: Path) -> str:
+    if (folder / CHECKPOINT).exists():
+        return "its training is not finished, and the same ocgan train goes on with it"
+    if folder.name == DESCRIPTION:
+        return f"name the folder {str(folder.parent)!r}"
+    return f"it has no {DESCRIPTION}; ocgan train makes one"
+
+
 def read_weights(folder: Path, description: Mapping[str, Any]) -> bytes:
     """Read the safetensors that `description` names; their checksum must be the one it gives."""
     path = folder / str(description["weights"])
     try:
         weights: bytes = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(
+            f"{str(folder)!r} lacks its weights, {path.name}: copy all of it"
+        ) from None
     except PermissionError as error:
         raise ModelError(f"cannot read {str(path)!r}: {system_reason(error)}") from None
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:

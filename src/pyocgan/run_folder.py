@@ -28,12 +28,12 @@ import yaml
 
 from . import __version__
 from .files import write_json, write_text
+from .model_folder import CHECKPOINT as CHECKPOINT
 
 if TYPE_CHECKING:
     from .config import Config
     from .training import Record
 
-CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data import Source, Split, open_parts, open_source, protocol_1, protocol_2
-from .errors import UsageError
+from .errors import UsageError, listed
 
 # "dev": protocol 1 within the training images, to choose settings by; see `protocol_1`.
 Protocol = Literal[1, 2, "dev"]
@@ -82,7 +82,8 @@ class Task:
             return self.normal_class
         if train.labels is not None and len(train.classes) == 1:
             return train.classes[0]
-        raise UsageError("say which class is normal: --class NAME")
+        known = f", one of {listed(train.classes)}" if train.classes else ""
+        raise UsageError(f"say which class is normal: --class NAME{known}")
 
     def _open(self, split: Literal["train", "test", "all"]) -> Source:
         return open_source(self.source, split=split, data_root=self.data_root)

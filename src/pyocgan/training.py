@@ -25,18 +25,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from . import algorithm, flaw_training, scoring, turn_training
+from . import algorithm, scoring
 from .config import Config
 from .convolution import transforms_kept
 from .data.rule import averaged_down
 from .errors import ModelError, OcganError, UsageError
 from .evidence import Evidence
 from .files import write_bytes
-from .flaws import CELL, in_whole_cells
-from .images import to_pixels, to_range
+from .images import to_range
 from .networks import Networks, build
 from .replay import Replay
-from .scoring import batches
+from .scorers import Scorers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -129,19 +128,9 @@ class Training:
         self.optimizers = algorithm.build_optimizers(config, self.nets)
         self.evidence = Evidence(config, channels, (height, width), seed=int(seeds[2]))
         self.evidence.to(fabric.device)
-        self.turn_optimizers: dict[str, torch.optim.Optimizer] = {}
-        if self.evidence.T is not None:
-            self.turn_optimizers = turn_training.build_optimizers(self.evidence.T, config)
-        self.flaw_optimizer: torch.optim.Optimizer | None = None
-        if self.evidence.P is not None:
-            self.flaw_optimizer = flaw_training.build_optimizer(self.evidence.P)
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(small).to(fabric.device)
-        self.whole: Tensor | None = None  # as P sees them
-        if config.uses_flaws:
-            whole = _in_whole_cells(train)
-            is_small = whole is small
-            self.whole = self.images if is_small else torch.from_numpy(whole).to(fabric.device)
+        self.scorers = Scorers(self.evidence, train, fabric.device)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
@@ -315,35 +304,15 @@ class Training:
         return self._end_epoch() if ends_epoch else None
 
     def update_scorers(self, x: Tensor) -> dict[str, Tensor]:
-        """Step T and P, where there are any: no other network depends on them.
-
-        T on the images and those of its other passes, P on pieces of all. Return mean losses.
-        """
-        losses, in_all = {}, self.iterations * self.config.epochs
+        """Step T, on the images and those of its other passes, and P; return mean losses."""
+        further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
         with self.arithmetic():
-            if self.evidence.T is not None:
-                further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
-                losses["turns"] = turn_training.train(
-                    self.evidence.T,
-                    self.turn_optimizers,
-                    itertools.chain([x], further),
-                    self.steps / in_all,
-                    self.generator,
-                    self.config,
-                )
-            if self.evidence.P is not None:
-                assert self.flaw_optimizer is not None
-                assert self.whole is not None
-                steps = math.ceil(self.config.flaw_steps / in_all)
-                losses["flaws"] = flaw_training.train(
-                    self.evidence.P,
-                    self.flaw_optimizer,
-                    self.whole,
-                    [(self.steps + step / steps) / in_all for step in range(steps)],
-                    self.generator,
-                    self.config,
-                )
-        return losses
+            return self.scorers.update(
+                itertools.chain([x], further),
+                self.steps,
+                self.iterations * self.config.epochs,
+                self.generator,
+            )
 
     @property
     def mining(self) -> bool:
@@ -382,8 +351,8 @@ class Training:
         )
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        all_of_them = vars(self.optimizers) | self.turn_optimizers | {"flaws": self.flaw_optimizer}
-        return {name: o for name, o in all_of_them.items() if o is not None}
+        own = {name: one for name, one in vars(self.optimizers).items() if one is not None}
+        return own | self.scorers.optimizers
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         return {
@@ -457,15 +426,6 @@ def open_fabric(device: str, precision: str) -> Fabric:
     except (RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
-
-
-def _in_whole_cells(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images (N, H, W, K) enlarged as P would, once for all; those of whole cells stay."""
-    if not any(side % CELL for side in pixels.shape[1:3]):
-        return pixels
-    some = batches(pixels, torch.device("cpu"))
-    parts = (in_whole_cells(to_range(torch.from_numpy(part))) for part in some)
-    return np.concatenate([to_pixels(part) for part in parts])
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

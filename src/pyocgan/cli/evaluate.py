@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from .. import model_folder
-from ..errors import InputError, UsageError, listed
+from ..errors import InputError, OcganError, UsageError, listed
 from ..tasks import Task
 from . import terminal
 from .guards import check_unread
@@ -176,12 +177,22 @@ def _other_split(
     from ..data import open_source
 
     test = open_source(source, split="test", data_root=data_root)
-    normal_class = normal_class or (task.normal_class if task else None)
+    normal_class = normal_class or (_learned_class(task) if task else None)
     if normal_class is None:
-        raise UsageError("say which class is normal: --class NAME")
+        raise UsageError(f"say which class is normal: --class NAME, one of {listed(test.classes)}")
     return _Split(
         test, test.class_name(normal_class), _training_images(task) if baselines else None
     )
+
+
+def _learned_class(task: Task) -> str | None:
+    """Return the class that was named for training, or the only one there; None if unknown."""
+    if task.normal_class is not None:
+        return task.normal_class
+    with suppress(OcganError):  # the images are gone
+        classes = task.training_images().classes
+        return classes[0] if len(classes) == 1 else None
+    return None
 
 
 def _training_images(task: Task | None) -> Source:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "score", "p_value", "verdict")
 NOVELTY_FOUND = 4
-STDIN = "/dev/stdin"  # what the command makes of "-"
+STDIN, STDOUT = "/dev/stdin", "/dev/stdout"  # the former is what the command makes of "-"
+STARTS_OF_IMAGES = "\udc89PNG", "\udcff\udcd8\udcff"  # as surrogates, of bytes that are no text
 
 
 def predict(
@@ -58,7 +59,7 @@ def predict(
     as_json
         Print JSON, one object a line, instead of CSV.
     fail_on_novel
-        Exit with 4 if any image is novel.
+        Exit with 4 if any image is novel, else with 3 if any could not be read.
     skip_unreadable
         Give images that cannot be read the verdict "unreadable" instead of stopping.
     heatmaps
@@ -80,7 +81,7 @@ def predict(
     counts = {"normal": 0, "novel": 0, "unreadable": 0}
     source = _open(images, data_root)
     read: list[str | Path] = [*images, *source.files, *model_folder.files(model)]
-    out = None if out in (Path("-"), Path(STDIN)) else out
+    out = None if out in (Path("-"), Path(STDIN), Path(STDOUT)) else out
     if out is not None:
         check_unread("--out", out, read)
     if heatmaps is not None:
@@ -109,7 +110,9 @@ def predict(
                         _draw(picture, source, row, next(glowing), bits=detector.rule_.bits)
                 counts[verdict] += 1
     terminal.note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    return NOVELTY_FOUND if fail_on_novel and counts["novel"] else 0
+    if fail_on_novel and counts["novel"]:
+        return NOVELTY_FOUND
+    return InputError.exit_code if fail_on_novel and counts["unreadable"] else 0
 
 
 def _check_empty(folder: Path) -> None:
@@ -129,10 +132,7 @@ def _open(images: list[str], data_root: Path | None) -> Source:
     if STDIN in images and len(images) > 1:
         raise UsageError("- stands for all images: name it alone")
     if images == [STDIN]:
-        images = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
-        if not images:
-            raise InputError("no paths came on standard input")
-        return open_source(images)
+        return open_source(_paths(sys.stdin.read()))
     if not images:
         raise UsageError("name the images to score")
     if len(images) > 1:
@@ -142,6 +142,17 @@ def _open(images: list[str], data_root: Path | None) -> Source:
         return open_source(images)
     # A data set's test part, where it has one: its training part is what models learn from.
     return open_source(images[0], split="test", data_root=data_root).with_paths()
+
+
+def _paths(text: str) -> list[str]:
+    """Return the paths of standard input: one a line, or with a zero byte behind each."""
+    if text.startswith(STARTS_OF_IMAGES):
+        raise InputError("an image came on standard input, where paths of images are expected")
+    lines = text.split("\0") if "\0" in text else text.replace("\r\n", "\n").split("\n")
+    paths = [line for line in lines if line.strip()]
+    if not paths:
+        raise InputError("no paths came on standard input")
+    return paths
 
 
 def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32], *, bits: int) -> None:
@@ -161,6 +172,10 @@ def _writer(out: Path | None, *, as_json: bool) -> Iterator[Callable[[tuple[Any,
 
     if out is None:
         yield _row_writer(sys.stdout, as_json=as_json)
+        return
+    if out.is_char_device() or out.is_fifo():  # as /dev/null: nothing is replaced
+        with open_text(out) as file:
+            yield _row_writer(file, as_json=as_json)
         return
     with replacing(out) as temporary, open_text(temporary) as file:
         yield _row_writer(file, as_json=as_json)

@@ -6,7 +6,7 @@ from .inferring import infer_rule, read_inferred
 from .named import NAMED
 from .opening import open_parts, open_source
 from .protocols import Split, protocol_1, protocol_2
-from .reading import SKIPPING, Images, copies_note, read, read_batches
+from .reading import SKIPPING, Images, copies_note, dark_note, read, read_batches
 from .rule import ImageRule, averaged_down
 from .source import Source
 
@@ -20,6 +20,7 @@ __all__ = [
     "UnreadableImage",
     "averaged_down",
     "copies_note",
+    "dark_note",
     "fetch",
     "infer_rule",
     "open_parts",

@@ -1,4 +1,6 @@
-"""Arrays of images, in memory or as .npy and .npz files. Shapes: N images, H W pixels, K channels.
+"""Images in memory: arrays, also as .npy and .npz files, and Pillow's.
+
+Shapes: N images, H W pixels, K channels.
 
 Only uint8 is taken: whether a float 1.0 is black or white depends on who wrote it, so the one
 who knows must convert, and the message says how.
@@ -6,7 +8,7 @@ who knows must convert, and the message says how.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -15,10 +17,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from ..errors import InputError
+from .rule import DARK
 from .source import Source, make_source
-from .stores import Pixels
+from .stores import Pictures, Pixels
 
 _IMAGE_KEYS = ("X", "x", "images")
 _LABEL_KEYS = ("y", "labels")
@@ -40,6 +44,12 @@ def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Sour
         Any other shape or type; the message quotes both and says what to do.
     """
     return source_of_pixels(checked(images), labels, "array of")
+
+
+def open_pictures(images: Sequence[Image]) -> Source:
+    """Open Pillow's images, of any sizes; named by their numbers."""
+    names = [str(index) for index in range(len(images))]
+    return make_source(Pictures(images), names, None, "list of")
 
 
 def open_array_file(path: Path) -> Source:
@@ -134,7 +144,7 @@ def _type_advice(images: NDArray[Any]) -> str | None:
         case "u", 1:
             return None
         case "O" | "U" | "S", _ if all(isinstance(i, str | bytes | PathLike) for i in images.flat):
-            return "paths must be a list: give list(X)"
+            return "paths must be in one dimension"
         case "O", _:
             return "images of mixed sizes fit no array: put them into a folder, which may mix sizes"
         case "f", _:
@@ -149,7 +159,8 @@ def _type_advice(images: NDArray[Any]) -> str | None:
 def _integer_advice(images: NDArray[Any]) -> str:
     low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
     if low >= 0 and high <= 255:
-        return "values must be 0..255 as uint8: convert with X.astype('uint8')"
+        scale = f" (X * (255 / {high}))" if 0 < high < DARK else " X"
+        return f"values must be 0..255 as uint8: convert with{scale}.astype('uint8')"
     span = f"convert its {low}..{high} to uint8, 0..255, first"
     if low < 0:
         return span
@@ -165,6 +176,8 @@ def _float_advice(images: NDArray[Any]) -> str:
         return f"{span}: (X * 255).round().astype('uint8')"
     if low >= -1 and high <= 1:
         return f"{span}: ((X + 1) * 127.5).round().astype('uint8')"
+    if low >= 0 and high < DARK:
+        return f"{span}: (X * (255 / most)).round().astype('uint8'), with most = {high:g} if white"
     if low >= 0 and high <= 255:
         return f"{span}: X.round().astype('uint8')"
     return span

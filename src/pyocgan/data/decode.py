@@ -112,7 +112,7 @@ def read_header(file: BinaryIO) -> Header:
     UnreadableImage
         The file is empty, no image, damaged, or over the size limit.
     """
-    with _plain_errors():
+    with plain_errors():
         image = _opened(file)
         width, height = image.size
         turned = not _is_turned(image) and _orientation(image) in _SIDEWAYS
@@ -135,7 +135,7 @@ def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
     UnreadableImage
         The file is empty, no image, damaged, or over the size limit.
     """
-    with _plain_errors():
+    with plain_errors():
         image = _opened(file)
         if at_least is not None:
             image.draft(None, (at_least, at_least))
@@ -249,7 +249,7 @@ def _alone(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged file into a short reason; keep its warnings in."""
     # For good, and Pillow's alone: warnings.catch_warnings is not safe where threads decode. It
     # could put back the filters of another thread, and so silence the whole process.

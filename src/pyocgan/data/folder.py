@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from .source import Source, count_text, make_source
 from .stores import Files, Store
 from .tree import SUFFIXES, Tree, arrange, is_hidden, left_out
@@ -38,7 +38,7 @@ def source_of(tree: Tree, store: Store, kind: str, path: Path, files: Sequence[s
     Raises
     ------
     InputError
-        The tree is empty.
+        The tree is empty, or folders in it are divided into train and test.
     """
     if not tree.paths:
         part = f" in its {tree.part} part" if tree.part else ""
@@ -46,6 +46,11 @@ def source_of(tree: Tree, store: Store, kind: str, path: Path, files: Sequence[s
         raise InputError(
             f"{kind} {path} holds no images{part}: looked for {kinds} files at any depth"
             f"{left_out(files)}"
+        )
+    if tree.divided:
+        raise InputError(
+            f"{kind} {path} holds folders that are divided into train and test themselves "
+            f"({listed(tree.divided, 6)}): name one of them, such as {path / tree.divided[0]}"
         )
     opening = f"{tree.part} part of a {kind}:" if tree.part else f"{kind} of"
     source = make_source(store, tree.paths, tree.labels, opening)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import StringIO
 from os import PathLike
 from pathlib import Path
 
-from ..errors import InputError, system_reason
+from ..errors import InputError, listed, system_reason
 from .source import Source, make_source
 from .stores import Files
 
@@ -35,6 +36,8 @@ def open_list_file(path: Path) -> Source:
     if suffix == ".txt":
         lines = (_quoted_if_a_file(line, path.parent) for line in StringIO(text, newline=None))
     delimiter = "\t" if suffix == ".tsv" else ","
+    if suffix == ".csv" and _columns(text.partition("\n")[0].split(";")):
+        delimiter = ";"  # as Excel writes where the comma parts whole numbers from decimals
     return open_lines(lines, path.parent, f"list {path.name}", delimiter)
 
 
@@ -43,8 +46,8 @@ def open_lines(
 ) -> Source:
     """Open the images named by ``path[,label]`` lines.
 
-    Empty lines, lines that begin with ``#`` and a first line such as ``path,label`` or
-    ``filename,class`` are passed over.
+    Empty lines and lines that begin with ``#`` are passed over. A first line such as ``path,label``
+    or ``id,filename,class,size`` names columns, of which those of the path and the label count.
 
     Parameters
     ----------
@@ -60,9 +63,10 @@ def open_lines(
     Raises
     ------
     InputError
-        The list is empty, or only some lines carry a label, or a line has more than two fields.
+        The list is empty, or only some lines carry a label, or a line has more than two fields
+        and the first one names no columns, or a line lacks one that it names.
     """
-    rows = list(_rows(lines, where, delimiter))
+    rows, columns = _rows(lines, base, where, delimiter)
     if not rows:
         raise InputError(f"{where} names no images: one path per line is expected")
     names = [name for name, _ in rows]
@@ -72,7 +76,11 @@ def open_lines(
             f"{where} gives a label to {len(labels)} of {len(rows)} images: label all or none"
         )
     store = Files([base / name for name in names])
-    return make_source(store, names, labels or None, f"{where} of")
+    source = make_source(store, names, labels or None, f"{where} of")
+    if columns is None or not columns.others:
+        return source
+    passed_over = f"{source.description} (columns passed over: {listed(columns.others)})"
+    return replace(source, description=passed_over)
 
 
 def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
@@ -120,29 +128,56 @@ def _fields(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[
         raise InputError(f"{where}, line {reader.line_num}: {error}") from None
 
 
-def _rows(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[str, str]]:
-    first = True
+@dataclass(frozen=True)
+class _Columns:
+    """Where path and label stand, and the names of the other columns."""
+
+    path: int
+    label: int | None
+    others: tuple[str, ...]
+
+
+def _rows(
+    lines: Iterable[str], base: Path, where: str, delimiter: str
+) -> tuple[list[tuple[str, str]], _Columns | None]:
+    """Return path and label, "" where there is none, of each image; and what line 1 says."""
+    columns: _Columns | None = None
+    rows: list[tuple[str, str]] = []
     for number, row in _fields(lines, where, delimiter):
         fields = [field.strip() for field in row]
         if not any(fields) or fields[0].startswith("#"):
             continue
-        is_header, first = first and _is_header(fields), False
-        if is_header:
-            continue
-        if len(fields) > 2 or not fields[0]:
-            raise InputError(f"{where}, line {number}: {row!r} is not path{delimiter}label")
-        label = fields[1] if len(fields) == 2 else ""
+        # os.path as above: whatever the first line names, a file is an image.
+        if not rows and columns is None and not os.path.isfile(base / fields[0]):  # noqa: PTH113
+            columns = _columns(fields)
+            if columns is not None:
+                continue
+        path, label = _picked(fields, columns)
+        if not path:
+            expected = f"path{delimiter}label" if columns is None else "what the first line names"
+            raise InputError(f"{where}, line {number}: {row!r} is not {expected}")
         if any("\udc80" <= character <= "\udcff" for character in label):  # goes into models
             raise InputError(
                 f"{where}, line {number}: label {label!r} is not UTF-8: save it as such"
             )
-        yield fields[0], label
+        rows.append((path, label))
+    return rows, columns
 
 
-def _is_header(fields: Sequence[str]) -> bool:
-    match [field.casefold() for field in fields]:
-        case [path]:
-            return path in _PATH_HEADERS
-        case [path, label]:
-            return path in _PATH_HEADERS and label in _LABEL_HEADERS
-    return False
+def _columns(fields: Sequence[str]) -> _Columns | None:
+    """Return what a first line says of columns; None where it names no path."""
+    names = [field.strip().casefold() for field in fields]
+    path = next((place for place, name in enumerate(names) if name in _PATH_HEADERS), None)
+    label = next((place for place, name in enumerate(names) if name in _LABEL_HEADERS), None)
+    others = tuple(name for place, name in enumerate(fields) if place not in (path, label))
+    return None if path is None else _Columns(path, label, others)
+
+
+def _picked(fields: Sequence[str], columns: _Columns | None) -> tuple[str, str]:
+    """Return path and label; an empty path where the line does not fit."""
+    if columns is None:
+        path, label, *others = *fields, "", ""
+        return ("", "") if any(others) else (path, label)
+    if len(fields) <= max(columns.path, columns.label or 0):
+        return "", ""
+    return fields[columns.path], "" if columns.label is None else fields[columns.label]

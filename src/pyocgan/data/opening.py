@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from os import PathLike
@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from ..errors import InputError, UsageError, system_reason, unknown
-from .arrays import open_array, open_array_file
+from .arrays import open_array, open_array_file, open_pictures
 from .cifar import open_cifar
 from .decode import UnreadableImage, read_header
 from .folder import open_folder, open_image
@@ -39,7 +40,7 @@ _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def open_source(
-    source: Source | PathText | NDArray[Any] | Sequence[PathText],
+    source: Source | PathText | NDArray[Any] | Image | Iterable[PathText] | Iterable[Image],
     *,
     split: Literal["train", "test", "all"] = "train",
     data_root: PathText | None = None,
@@ -52,8 +53,9 @@ def open_source(
         A folder (one folder per class, or train and test, where it has them), a zip file of the
         same, an image, a list file (.txt, .csv, .tsv; its paths count from the folder it lies in),
         a .npy or .npz file, an IDX file, CIFAR-10's tar file; the name of a data set (see `NAMED`),
-        unless such a path exists; a (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255; a list of
-        paths; a `Source`.
+        unless such a path exists; a (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255, or what
+        NumPy makes one of; Pillow's images, or paths, in a list or whatever yields them; a
+        `Source`.
     split
         The part to open of a source that is divided into train and test; others are opened whole.
     data_root
@@ -72,21 +74,46 @@ def open_source(
     match source:
         case Source():
             return source
-        case np.ndarray():
-            return open_array(source)
         case str() | PathLike():
             return _open_path_or_name(source, split, data_root)
-        case Sequence() if all(isinstance(item, str | PathLike) for item in source):
-            return open_paths(source)
-        case Sequence() if all(hasattr(item, "__array_interface__") for item in source):
-            raise InputError(
-                f"images cannot be read from a list of {type(source[0]).__name__}: "
-                "make one array of them, np.stack([np.asarray(x) for x in images])"
-            )
+        case Image():
+            return open_pictures([source])
+        case np.ndarray() if source.ndim == 1 and all(map(_is_path, source.tolist())):
+            return open_paths(source.tolist())
+        case np.ndarray():
+            return open_array(source)
+        case _ if hasattr(source, "__array__"):  # as of torch and pandas
+            return open_source(_array(source))
+        case Sequence() | Iterator() if not isinstance(source, bytes):
+            return _open_items(list(source))
     raise InputError(
-        f"images cannot be read from a {type(source).__name__}: "
-        "give a path, a list of paths, or a uint8 numpy array (N, H, W) or (N, H, W, channels)"
+        f"images cannot be read from a {type(source).__name__}: give a path, a list of paths or of "
+        "Pillow's images, or a uint8 array (N, H, W) or (N, H, W, channels)"
     )
+
+
+def _open_items(items: list[Any]) -> Source:
+    if all(isinstance(item, Image) for item in items) and items:
+        return open_pictures(items)
+    if all(map(_is_path, items)):
+        return open_paths(items)
+    kinds = sorted({type(item).__name__ for item in items})
+    raise InputError(
+        f"images cannot be read from a list of {', '.join(kinds)}: give paths, or Pillow's images, "
+        "or one array of all, as np.stack([np.asarray(x) for x in images])"
+    )
+
+
+def _is_path(item: object) -> bool:
+    return isinstance(item, str | PathLike)
+
+
+def _array(source: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(source)
+    except Exception as error:  # as of a tensor on a GPU, or with a gradient
+        line = str(error).partition("\n")[0]
+        raise InputError(f"images cannot be read from a {type(source).__name__}: {line}") from None
 
 
 def open_parts(source: PathText, *, data_root: PathText | None = None) -> tuple[Source, Source]:

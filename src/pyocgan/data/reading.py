@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .decode import UnreadableImage, naming
-from .rule import ImageRule
+from .rule import DARK, ImageRule
 from .source import Source, count_text
 from .stores import Pixels
 
@@ -74,6 +74,14 @@ class Images:
         labels = None if self.labels is None else self.labels.tolist()
         digest.update(repr(labels).encode())
         return digest.hexdigest()
+
+
+def dark_note(images: Images) -> tuple[str, ...]:
+    """Say that no pixel is nearly white: perhaps white is another number than 255."""
+    brightest = int(images.pixels.max(initial=0))
+    if brightest >= DARK:
+        return ()
+    return (f"the brightest pixel is {brightest} of 255: are these images scaled to 0..255?",)
 
 
 def copies_note(images: Images, distinct: Images) -> list[str]:

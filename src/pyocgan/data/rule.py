@@ -15,6 +15,8 @@ from .decode import as_mode, size_text
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 256  # pixels; three stride-2 convolutions leave 1×1 of 8×8
 
+DARK = 64  # of 255: where no pixel is as bright, white is perhaps another number
+
 # Decoding a large JPEG at a fraction of its size, but at 4 times the size wanted or more, changes
 # a resized pixel by at most 1/255.
 _DRAFT_MARGIN = 4

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import system_reason
-from .decode import LIMIT_MEGAPIXELS, Header, decode, read_header, unreadable
+from .decode import LIMIT_MEGAPIXELS, Header, decode, plain_errors, read_header, unreadable
 from .rule import picture
 
 LIMIT_BYTES = 8_000_000 * LIMIT_MEGAPIXELS  # of a file: four channels of 16 bits, not compressed
@@ -127,6 +127,28 @@ def _unpacking() -> Iterator[None]:
         raise unreadable("is damaged inside the zip file") from None
     except (RuntimeError, OSError) as error:  # encrypted, rare compression, taken away
         raise unreadable(f"cannot be unpacked ({error})") from None
+
+
+class Pictures:
+    """Images that lie in memory as Pillow has them, of any sizes."""
+
+    def __init__(self, pictures: Sequence[Image.Image]) -> None:
+        self.pictures = tuple(pictures)
+
+    def header(self, index: int) -> Header:
+        """Give size and mode of one image."""
+        picture = self.pictures[index]
+        return Header((picture.height, picture.width), picture.mode)
+
+    def image(self, index: int, at_least: int | None = None) -> Image.Image:
+        """Give one image; `at_least` means nothing here."""
+        with plain_errors():  # of a file that was opened, and is read only now
+            self.pictures[index].load()
+        return self.pictures[index]
+
+    def files(self, rows: Sequence[int]) -> tuple[Path, ...]:
+        """Name none."""
+        return ()
 
 
 class Pixels:

@@ -22,6 +22,8 @@ _VALIDATION = frozenset({"val", "valid", "validation"})  # test, beside a train 
 # What MVTec AD, VisA and BTAD call the normal class: never a folder around classes.
 _NORMAL = frozenset({"good", "normal", "ok"})
 
+_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir"})
+
 # COIL-100 and COIL-20: obj<class>__<angle>.png
 _COIL_NAME = re.compile(r"obj(\d+)__\d+\.png", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d+)")
@@ -41,9 +43,9 @@ def left_out(paths: Iterable[str]) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Tell what systems hide: names with a dot before them, and macOS's doubles in zip files."""
+    """Tell what systems hide: names with a dot before them, macOS's doubles, previews on a NAS."""
     parts = PurePosixPath(path).parts
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return any(part.startswith(".") or part in _OF_SYSTEMS for part in parts)
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
@@ -72,12 +74,16 @@ class Tree:
         folder's name, where it is another.
     beside
         How many images lie beside the two parts and belong to neither.
+    divided
+        The folders at the top that are divided into train and test themselves, as where MVTec AD's
+        objects lie side by side.
     """
 
     paths: tuple[str, ...]
     labels: tuple[str, ...] | None
     part: str | None
     beside: int = 0
+    divided: tuple[str, ...] = ()
 
 
 def arrange(paths: Iterable[str], split: str) -> Tree:
@@ -97,7 +103,7 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
     images = sorted(filter(is_image_name, paths), key=natural_key)
     parts = _parts(images)
     if not parts:
-        return Tree(tuple(images), _labels(images), part=None)
+        return Tree(tuple(images), _labels(images), part=None, divided=_divided(images))
     wanted = PARTS if split == "all" else (split,)
     kept = [path for path in images if parts.get(_folder(path)) in wanted]
     below = [path.partition("/")[2] for path in kept]
@@ -137,6 +143,13 @@ def _parts(paths: Sequence[str]) -> dict[str, str]:
         parts = {"train": "train", validation.pop(): "test"}
     divided = bool(tops) and (tops >= parts.keys() or tops <= parts.keys())
     return parts if divided else {}
+
+
+def _divided(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders at the top that hold both parts."""
+    below = {(_top(path), _folder(path.partition("/")[2])) for path in paths}
+    tops = dict.fromkeys(map(_top, paths))
+    return tuple(top for top in tops if top and all((top, part) in below for part in PARTS))
 
 
 def _named(split: str, parts: Mapping[str, str]) -> str:
