@@ -2,10 +2,11 @@
 
 `python -m benchmarks.defects`: drawn washers, fabric and wood of 224×224 pixels, each with its own
 grain and light and at its own place. 220 flawless ones train; 60 more and 60 with a scratch, spot,
-stain or smear are told apart. `--pictures retina,cells,stars`: pieces of scikit-image's
-photographs, of which the left trains and the right is tested, with such defects drawn on them.
-`--faults others` draws what is less like the flaws that P of `pyocgan.flaws` learns from. All is
-drawn from a seed, and no setting was chosen on these pictures but what docs/research.md says.
+stain or smear are told apart, and their pixels by the heat map. `--pictures retina,cells,stars`:
+pieces of scikit-image's photographs, of which the left trains and the right is tested, with such
+defects drawn on them. `--faults others` draws what is less like the flaws that P of `pyocgan.flaws`
+learns from. All is drawn from a seed, and no setting was chosen on these pictures but what
+docs/research.md says.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
 
 from pyocgan.baselines import BASELINES
 from pyocgan.detector import NoveltyDetector
@@ -32,6 +34,8 @@ from .development import auroc
 
 SIDE = 224  # pixels drawn, and all of them seen
 TRAINED, TESTED = 220, 60
+SEEN = 0.04  # of the range [0, 1]: what a defect changes by less nobody sees
+NEAR = 4  # pixels about a defect that count as on it for the hottest pixel
 DEFECTS = ("scratch", "spot", "stain", "smear")
 OTHERS = ("hole", "flat", "noise", "bulge", "turned", "hair", "shine")
 
@@ -146,39 +150,42 @@ def _on_the_ring(rng: np.random.Generator) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Task:
-    """Learn `train`; tell `normal` from `novel`. Uint8 (N, H, W, K)."""
+    """Learn `train`; tell `normal` from `novel`. Uint8 (N, H, W, K).
+
+    `is_spoiled`, (N, H, W), says which pixels of `novel` a defect changed, where that is known.
+    """
 
     train: NDArray[np.uint8]
     normal: NDArray[np.uint8]
     novel: NDArray[np.uint8]
+    is_spoiled: NDArray[np.bool_] | None = None
 
 
-def drawn(draw: Draw, kinds: Sequence[str], rng: np.random.Generator, trained: int) -> Task:
-    """Draw pictures to train, and for each of the kinds a flawless one and a spoiled one."""
-    return Task(
-        as_pixels([draw(rng) for _ in range(trained)]),
-        as_pixels([draw(rng) for _ in kinds]),
-        as_pixels([SPOIL[kind](draw(rng), kind, rng) for kind in kinds]),
-    )
-
-
-def pieces(
-    photograph: Picture, kinds: Sequence[str], rng: np.random.Generator, trained: int
+def task(
+    draw: Draw, draw_test: Draw, kinds: Sequence[str], rng: np.random.Generator, trained: int
 ) -> Task:
-    """Cut the same out of a photograph: the left of it trains, the right is flawless or not."""
+    """Draw pictures to train, and for each of the kinds a flawless one and a spoiled one."""
+    train = as_pixels([draw(rng) for _ in range(trained)])
+    normal = as_pixels([draw_test(rng) for _ in kinds])
+    novel, before = [], []
+    for kind in kinds:
+        before.append(draw_test(rng))
+        novel.append(SPOIL[kind](before[-1], kind, rng))
+    differences = np.abs(np.clip(novel, 0, 1) - np.clip(before, 0, 1)).max(-1)
+    return Task(train, normal, as_pixels(novel), differences > SEEN)
+
+
+def halves(photograph: Picture) -> tuple[Draw, Draw]:
+    """Return what cuts pieces out of a photograph: out of its left, which trains, and its right."""
     height, width, _ = photograph.shape
 
-    def piece(first: int, last: int) -> Picture:
+    def piece(first: int, last: int, rng: np.random.Generator) -> Picture:
         row, column = rng.integers(0, height - SIDE + 1), rng.integers(first, last - SIDE + 1)
         cut: Picture = photograph[row : row + SIDE, column : column + SIDE]
         return cut
 
     middle = width - SIDE  # nothing right of it trains
-    return Task(
-        as_pixels([piece(0, middle) for _ in range(trained)]),
-        as_pixels([piece(middle, width) for _ in kinds]),
-        as_pixels([SPOIL[kind](piece(middle, width), kind, rng) for kind in kinds]),
-    )
+    return partial(piece, 0, middle), partial(piece, middle, width)
 
 
 def retina() -> Picture:
@@ -231,23 +238,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kinds = np.resize(faults, tested)
     print("| pictures | score | AUROC |", *(f" {fault} |" for fault in faults), sep="")
     print("|---|---|---|", "---|" * len(faults), sep="")
-    shown = []
+    shown, places = [], []
     for name in options.pictures.split(","):
         rng = np.random.default_rng(options.seed)
-        task = _task(name, kinds.tolist(), rng, trained)
-        tests = np.concatenate([task.normal, task.novel])
+        found = task(*_pair(name), kinds.tolist(), rng, trained)
+        tests = np.concatenate([found.normal, found.novel])
         detector = NoveltyDetector("default", settings=settings, fpr=FPR, random_state=options.seed)
-        for title, scores in _all_scores(detector, task.train, tests).items():
+        for title, scores in _all_scores(detector, found.train, tests).items():
             print(_row(name, title, scores, kinds, faults), flush=True)
-        shown.append(_with_heat(task.novel[:4], detector.heatmap(task.novel[:4])))
+        places.append(f"- {name}: {where(detector, found)}")
+        shown.append(_with_heat(found.novel[:4], detector.heatmap(found.novel[:4])))
+    print("", "Where, by the heat map (AUROC over the pixels of all tested pictures):", sep="\n")
+    print(*places, sep="\n")
     if options.picture is not None:
         write_bytes(options.picture, png_bytes(image_grid(np.concatenate(shown, 1), cell=96)))
 
 
-def _task(name: str, kinds: Sequence[str], rng: np.random.Generator, trained: int) -> Task:
-    if name in DRAWN:
-        return drawn(DRAWN[name], kinds, rng, trained)
-    return pieces(PHOTOGRAPHS[name](), kinds, rng, trained)
+def _pair(name: str) -> tuple[Draw, Draw]:
+    """Return what draws pictures of a name, to train and to test."""
+    return (DRAWN[name],) * 2 if name in DRAWN else halves(PHOTOGRAPHS[name]())
+
+
+def where(detector: NoveltyDetector, found: Task) -> str:
+    """Say how well the heat maps of all tested pictures show which pixels are spoiled."""
+    assert found.is_spoiled is not None
+    heat = detector.heatmap(np.concatenate([found.normal, found.novel])).astype(np.float64)
+    flawless, spoiled = heat[: len(found.normal)], heat[len(found.normal) :]
+    hottest = spoiled.reshape(len(spoiled), -1).argmax(1)
+    near = [binary_dilation(mask, iterations=NEAR).flat[at] for mask, at in
+            zip(found.is_spoiled, hottest, strict=True)]  # fmt: skip
+    others = np.concatenate([flawless.ravel(), spoiled[~found.is_spoiled]])
+    figure = auroc(others, spoiled[found.is_spoiled])
+    return f"pixels {figure:.3f}, the hottest on the defect in {sum(near)} of {len(near)}"
 
 
 def _all_scores(

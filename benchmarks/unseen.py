@@ -24,7 +24,7 @@ from pyocgan.figures import image_grid, png_bytes
 from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
 
-from .defects import TESTED, TRAINED, Task, pieces
+from .defects import TESTED, TRAINED, Task, halves, task
 from .development import auroc, head
 
 MATERIALS = ("brick", "grass", "gravel")
@@ -47,7 +47,7 @@ def faces(rng: np.random.Generator) -> Task:
 def material(name: str, rng: np.random.Generator, trained: int, tested: int) -> Task:
     """Pieces of 224×224 of a photograph: the left of it trains, the right is flawless or not."""
     photograph = getattr(skimage.data, name)()[..., None] / 255
-    return pieces(photograph, np.resize(GREY_DEFECTS, tested).tolist(), rng, trained)
+    return task(*halves(photograph), np.resize(GREY_DEFECTS, tested).tolist(), rng, trained)
 
 
 def letters(fonts: Path, wanted: str, rng: np.random.Generator) -> Iterator[Task]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -113,8 +115,10 @@ def test_small_defects_are_drawn_and_found(tmp_path):
     command = [sys.executable, "-m", "benchmarks.defects", "--quick", "--picture", str(picture)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
+    table, _, places = done.stdout.partition("\n\n")
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
     assert rows[0] == ["pictures", "score", "AUROC", "scratch", "spot", "stain", "smear"]
+    assert re.findall(r"^- (\w+): pixels 0\.\d+, the hot", places, re.M) == [*defects.DRAWN]
     found = {(row[0], row[1]): float(row[2]) for row in rows[2:]}
     assert len(found) == 3 * (1 + 6 + 4), "the sum, its scores, and the training-free methods"
     assert found["fabric", "patches"] > 0.95
@@ -122,12 +126,23 @@ def test_small_defects_are_drawn_and_found(tmp_path):
         assert drawn.size == (12 * 228 - 4, 2 * 228 - 4)
 
 
+def test_where_a_defect_was_found_is_measured_on_its_pixels():
+    kinds, rng = ["spot", "scratch"], np.random.default_rng(0)
+    found = defects.task(defects.fabric, defects.fabric, kinds, rng, trained=1)
+    assert 20 < found.is_spoiled.sum((1, 2)).min() < found.is_spoiled.sum((1, 2)).max() < 1000
+    heat = np.concatenate([np.zeros_like(found.is_spoiled), found.is_spoiled]).astype(np.float32)
+    for own, words in ((heat, "pixels 1.000, the hottest on the defect in 2 of 2"),
+                       (1 - heat, "pixels 0.000, the hottest on the defect in 0 of 2")):  # fmt: skip
+        assert defects.where(SimpleNamespace(heatmap=lambda _, own=own: own), found) == words
+
+
 def test_faults_are_drawn_on_pieces_of_photographs():
     command = [sys.executable, "-m", "benchmarks.defects", "--quick", "--pictures", "retina"]
     command += ["--faults", "others"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
+    table = done.stdout.partition("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table]
     assert rows[0][3:] == [*defects.OTHERS]
     assert {row[0] for row in rows[2:]} == {"retina"}
     hole = {row[1]: float(row[3]) for row in rows[2:]}
