@@ -471,15 +471,26 @@ def test_images_unlike_those_of_the_model_are_not_fitted_in_silence(command, mod
     assert errors[1:3] == ["images of 12×20: resized to 8×8", "colour images reduced to grey"]
 
 
-@pytest.mark.parametrize(
-    "many",
-    ["folder", "x.zip", "list.txt", "list.tsv", "c.tar.gz", "t10k-images-idx3-ubyte", "mnist"],
-)
-def test_what_holds_many_images_stands_alone(command, model, pictures, many):
-    many = str(pictures / "1") if many == "folder" else many
-    code, out, errors = command("predict", model, pictures / "8" / "00.png", many)
-    assert (code, out) == (2, "")
-    assert errors == [f"ocgan: {many!r} stands for many images: name it alone, or name images"]
+def test_images_folders_and_lists_are_scored_together(command, model, pictures, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{pictures / '8' / '03.png'}\n")
+    given = (pictures / "8" / "07.png", tmp_path / "list.txt", pictures / "1")
+    code, out, errors = command("predict", model, *given)
+    assert (code, errors[0]) == (0, "scoring list of 32 images")
+    rows = rows_of(out)
+    assert [row["path"] for row in rows[:3]] == [
+        str(pictures / place) for place in ("8/07.png", "8/03.png", "1/00.png")
+    ]
+    assert rows[2:] == rows_of(command("predict", model, pictures / "1")[1])
+
+
+def test_what_holds_images_that_are_no_files_stands_alone(command, model, pictures, tmp_path):
+    for many in (str(zip_tree(pictures, tmp_path / "x.zip")), "digits"):
+        code, out, errors = command("predict", model, pictures / "8" / "00.png", many)
+        assert (code, out) == (2, "")
+        assert errors == [f"ocgan: the images of {many!r} are no files: name it alone"]
+    code, _, errors = command("predict", model, pictures / "8" / "00.png", "nowhere.zip")
+    assert code == 3
+    assert errors[-1].startswith("ocgan: 'nowhere.zip' is no file, no folder and no data set")
 
 
 @pytest.mark.parametrize("quoted", ["~/m", "--out=~/m"])

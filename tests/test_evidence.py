@@ -325,6 +325,23 @@ def test_with_two_sides_a_mirrored_image_looks_the_same_to_T():
         assert np.allclose(one, other, atol=1e-4) == alike
 
 
+def test_T_looks_at_the_middle_of_images():
+    x = torch.rand(3, 2, 12, 16, generator=torch.Generator().manual_seed(0))
+    assert turns.middle(x, 1.0) is x
+    middle = turns.middle(x, 0.5)
+    enlarged = torch.nn.functional.interpolate(x[:, :, 3:9, 4:12], scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(middle[:, :, 1:-1, 1:-1], enlarged[:, :, 1:-1, 1:-1])
+    settings = {**TINY, "scores": ("turns", "views"), "image_size": 16, "autoencoder_width": 2}
+    X, other = pixels(40, 16, 16, 1), pixels(40, 16, 16, 1)[::-1]
+    X_framed = other.copy()
+    X_framed[:, 3:13, 3:13] = X[:, 3:13, 3:13]  # alike in the middle
+    for share, alike in ((1.0, False), (0.5, True)):
+        wanted = settings | {"turn_middle": share}
+        found = NoveltyDetector("default", settings=wanted, fpr=0.5).fit(X)
+        scores = found.novelty_scores(X), found.novelty_scores(X_framed)
+        assert np.allclose(*scores, atol=1e-4) == alike
+
+
 def test_turn_learning_rate_rises_and_ends_at_zero():
     rates = [residual.learning_rate(done, 1.0) for done in np.linspace(0, 1, 101)]
     assert rates[0] == pytest.approx(0.1)

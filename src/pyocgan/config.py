@@ -190,6 +190,9 @@ class Config:
     turn_sides: Literal[1, 2] = _field(
         1, "What T's scores look at: 1, the image; 2, the mirrored one as well."
     )
+    turn_middle: float = _field(
+        1.0, "Share of an image's sides, in its middle, that T's scores look at, made as large."
+    )
 
     flaw_width: int = _field(
         16, "Channels of the first convolution of P, which finds flaws; doubled twice."
@@ -547,6 +550,7 @@ def _check(config: Config) -> None:
         "turn_hidden": (0, LONGEST),
         "turn_muon_rate": (0, 1),
         "turn_crop": (0.1, 1),
+        "turn_middle": (0.1, 1),
         "adam_beta1": (0, 0.999999),
         "validation_fraction": (0.01, 0.4),  # half may calibrate, and some must train
         "calibration_fraction": (0.01, 0.5),

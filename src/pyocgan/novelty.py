@@ -88,9 +88,10 @@ class Batch:
 
     @cached_property
     def seen(self) -> Tensor:
-        """What T sees in the image's positions, (S, V, B, F)."""
+        """What T sees in the positions of the image's middle, (S, V, B, F)."""
         assert self.T is not None
-        return turns.seen(self.T, self.x, mirror=self.config.turn_sides == 2)
+        x = turns.middle(self.x, self.config.turn_middle)
+        return turns.seen(self.T, x, mirror=self.config.turn_sides == 2)
 
     @property
     def views(self) -> Tensor:

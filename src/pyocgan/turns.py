@@ -77,6 +77,15 @@ def build(
     return residual.build(make, generator)
 
 
+def middle(x: Tensor, share: float) -> Tensor:
+    """Return the middle of images (B, K, H, W), a `share` in (0, 1] of their sides, as large."""
+    if share == 1:
+        return x
+    rows = x.new_zeros(len(x), 2, 3)
+    rows[:, 0, 0] = rows[:, 1, 1] = share
+    return residual.sampled(x, rows)
+
+
 def seen(T: TurnClassifier, x: Tensor, *, mirror: bool) -> Tensor:
     """Return what T sees in each position of images (B, K, H, W): (S, V, B, F), ≥ 0.
 

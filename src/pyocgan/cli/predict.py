@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -50,8 +51,8 @@ def predict(
     model
         A folder that `ocgan train` made.
     images
-        Images, or one folder, zip, list or array file, or the name of a data set, of which the
-        test part is scored where it has one; - reads paths from standard input, one a line.
+        Images, folders and list files; or one zip or array file, or the name of a data set. The
+        test part is scored of what has one; - reads paths from standard input, one a line.
     fpr
         False-alarm rate of the verdict (default: the model's).
     out
@@ -135,13 +136,20 @@ def _open(images: list[str], data_root: Path | None) -> Source:
         return open_source(_paths(sys.stdin.read()))
     if not images:
         raise UsageError("name the images to score")
-    if len(images) > 1:
-        many = next((path for path in images if holds_many(path)), None)
-        if many is not None:
-            raise UsageError(f"{many!r} stands for many images: name it alone, or name images")
-        return open_source(images)
     # A data set's test part, where it has one: its training part is what models learn from.
-    return open_source(images[0], split="test", data_root=data_root).with_paths()
+    opened = partial(open_source, split="test", data_root=data_root)
+    if len(images) == 1:
+        return opened(images[0]).with_paths()
+    paths: list[str] = []
+    for image in images:
+        if not holds_many(image):
+            paths.append(image)
+            continue
+        many = opened(image).with_paths()
+        if not many.is_of_files:
+            raise UsageError(f"the images of {image!r} are no files: name it alone")
+        paths += many.names
+    return open_source(paths)
 
 
 def _paths(text: str) -> list[str]:

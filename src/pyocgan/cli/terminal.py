@@ -1,4 +1,4 @@
-"""What the command says on standard error: notes, progress, tables."""
+"""What the command says: notes and progress on standard error, tables on standard output."""
 
 from __future__ import annotations
 

@@ -59,9 +59,14 @@ class Source:
 
         Not by their places within a folder.
         """
-        if not isinstance(self.store, Files):
+        if not self.is_of_files:
             return self
         return replace(self, names=tuple(str(path) for path in self.files))
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether each image is a file of its own."""
+        return isinstance(self.store, Files)
 
     @property
     def is_decoded(self) -> bool:
