@@ -48,7 +48,7 @@ class StackedTraining:
     def __init__(self, trainings: Sequence[Training]) -> None:
         self.trainings = tuple(trainings)
         self.errors: dict[int, OcganError] = {}
-        self._stack: _Folded | _SideBySide | None = None
+        self._stack: _FoldedStack | _SideBySide | None = None
 
     def run(self) -> Iterator[dict[int, Progress]]:
         """Train all to their last epoch; after every iteration, yield where its models stand."""
@@ -58,7 +58,7 @@ class StackedTraining:
                     self.release()
                     members = {n: self.trainings[n] for n in chosen}
                     on_gpu = self.trainings[0].device.type == "cuda"
-                    self._stack = (_SideBySide if on_gpu else _Folded)(members)
+                    self._stack = (_SideBySide if on_gpu else _FoldedStack)(members)
                 progress, errors = self._stack.iterate()
                 self.errors |= errors
                 yield progress
@@ -74,7 +74,7 @@ class StackedTraining:
         """
 
         def save() -> None:
-            if isinstance(self._stack, _Folded):
+            if isinstance(self._stack, _FoldedStack):
                 self.release()
             for number, training in enumerate(self.trainings):
                 if number not in self.errors:
@@ -144,7 +144,7 @@ class _SideBySide:
         """Do nothing: every `Training` is whole at any time."""
 
 
-class _Folded:
+class _FoldedStack:
     """Models that have done equally many iterations, folded."""
 
     def __init__(self, members: Mapping[int, Training]) -> None:
