@@ -26,6 +26,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
 
 from pyocgan.baselines import BASELINES
 from pyocgan.detector import NoveltyDetector
+from pyocgan.evaluation import pixel_auroc
 from pyocgan.figures import heat_picture, image_grid, png_bytes
 from pyocgan.files import write_bytes
 from pyocgan.methods import FPR
@@ -262,13 +263,12 @@ def _pair(name: str) -> tuple[Draw, Draw]:
 def where(detector: NoveltyDetector, found: Task) -> str:
     """Say how well the heat maps of all tested pictures show which pixels are spoiled."""
     assert found.is_spoiled is not None
-    heat = detector.heatmap(np.concatenate([found.normal, found.novel])).astype(np.float64)
+    heat = detector.heatmap(np.concatenate([found.normal, found.novel]))
     flawless, spoiled = heat[: len(found.normal)], heat[len(found.normal) :]
     hottest = spoiled.reshape(len(spoiled), -1).argmax(1)
     near = [binary_dilation(mask, iterations=NEAR).flat[at] for mask, at in
             zip(found.is_spoiled, hottest, strict=True)]  # fmt: skip
-    others = np.concatenate([flawless.ravel(), spoiled[~found.is_spoiled]])
-    figure = auroc(others, spoiled[found.is_spoiled])
+    figure = pixel_auroc(heat, np.concatenate([np.zeros(flawless.shape, bool), found.is_spoiled]))
     return f"pixels {figure:.3f}, the hottest on the defect in {sum(near)} of {len(near)}"
 
 

@@ -77,6 +77,15 @@ def evaluate(
     )
 
 
+def pixel_auroc(heat: NDArray[np.float32], is_defective: NDArray[np.bool_]) -> float:
+    """Return how well heat maps tell defective pixels from all others, in [0, 1].
+
+    Over all pixels of all images, flawless ones too, as MVTec AD's authors do: Bergmann et al.,
+    CVPR 2019. Both are (N, H, W); one pixel at least is defective, and one is not.
+    """
+    return float(roc_auc_score(is_defective.ravel(), heat.ravel()))
+
+
 def _truth(is_novel: ArrayLike) -> NDArray[np.bool_]:
     truth = np.asarray(is_novel)
     values = set(np.unique(truth).tolist())

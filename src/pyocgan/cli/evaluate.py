@@ -41,7 +41,8 @@ def evaluate(
 
     Without a source, the model is tested on the test part of what it was trained on, by the
     protocol it was trained with. Beside it stand training-free methods, fitted on the same
-    training images.
+    training images. Where masks of the defects lie beside the test part, in ground_truth/ as of
+    MVTec AD, the heat map is measured on their pixels.
 
     Parameters
     ----------
@@ -101,10 +102,11 @@ def evaluate(
         by_method |= _baseline_scores(train, test)
     tested = _Tested(test, is_novel, split.test.classes, by_method)
     results = tested.measure()
+    rates = _rates(detector, tested) | _where(detector, tested, split.test)
     if scores is not None:
         _write_scores(scores, tested)
     about = {"tested_on": split.test.description, "normal_class": split.normal_class}
-    _print(about, _rates(detector, tested), results, as_json=as_json)
+    _print(about, rates, results, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,24 @@ def _rates(detector: NoveltyDetector, tested: _Tested) -> dict[str, float]:
     }
 
 
+def _where(detector: NoveltyDetector, tested: _Tested, source: Source) -> dict[str, float]:
+    """Return how well the heat map shows which pixels are defective, where masks say so."""
+    from ..data.masks import find_masks, read_masks
+    from ..evaluation import pixel_auroc
+
+    by_path = find_masks(source)
+    names = tested.images.names
+    masks = [by_path.get(name) if is_novel else None
+             for name, is_novel in zip(names, tested.is_novel, strict=True)]  # fmt: skip
+    missing = int(tested.is_novel.sum()) - sum(mask is not None for mask in masks)
+    if missing and by_path:
+        terminal.note(f"{missing} novel images have no mask: where they are so is not measured")
+    if missing:
+        return {}
+    is_defective = read_masks([Path(name) for name in names], masks, detector.rule_)
+    return {"pixel_auroc": pixel_auroc(detector.heatmap(tested.images.pixels), is_defective)}
+
+
 def _print(
     about: dict[str, str],
     rates: dict[str, float],
@@ -288,6 +308,8 @@ def _print(
         f"{rates['false_alarm_rate']:.1%} of the normal images novel and finds "
         f"{rates['detection_rate']:.1%} of the novel ones."
     )
+    if "pixel_auroc" in rates:
+        print(f"Where: over all pixels its heat map has an AUROC of {rates['pixel_auroc']:.4f}.")
 
 
 def _print_table(results: dict[str, Evaluation]) -> None:
