@@ -269,7 +269,7 @@ def where(detector: NoveltyDetector, found: Task) -> str:
     near = [binary_dilation(mask, iterations=NEAR).flat[at] for mask, at in
             zip(found.is_spoiled, hottest, strict=True)]  # fmt: skip
     figure = pixel_auroc(heat, np.concatenate([np.zeros(flawless.shape, bool), found.is_spoiled]))
-    return f"pixels {figure:.3f}, the hottest on the defect in {sum(near)} of {len(near)}"
+    return f"pixels {figure:.3f}, the hottest on or by the defect in {sum(near)} of {len(near)}"
 
 
 def _all_scores(

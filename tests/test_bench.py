@@ -132,8 +132,8 @@ def test_where_a_defect_was_found_is_measured_on_its_pixels():
     assert 20 < found.is_spoiled.sum((1, 2)).min() < found.is_spoiled.sum((1, 2)).max() < 1000
     heat = np.concatenate([np.zeros_like(found.is_spoiled), found.is_spoiled]).astype(np.float32)
     for own, words in (
-        (heat, "pixels 1.000, the hottest on the defect in 2 of 2"),
-        (1 - heat, "pixels 0.000, the hottest on the defect in 0 of 2"),
+        (heat, "pixels 1.000, the hottest on or by the defect in 2 of 2"),
+        (1 - heat, "pixels 0.000, the hottest on or by the defect in 0 of 2"),
     ):
         assert defects.where(SimpleNamespace(heatmap=lambda _, own=own: own), found) == words
 

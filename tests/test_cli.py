@@ -475,12 +475,20 @@ def test_images_folders_and_lists_are_scored_together(command, model, pictures, 
     (tmp_path / "list.txt").write_text(f"{pictures / '8' / '03.png'}\n")
     given = (pictures / "8" / "07.png", tmp_path / "list.txt", pictures / "1")
     code, out, errors = command("predict", model, *given)
-    assert (code, errors[0]) == (0, "scoring list of 32 images")
+    assert code == 0
+    assert errors[:3] == [
+        f"{tmp_path / 'list.txt'}: list list.txt of 1 image",
+        f"{pictures / '1'}: folder of 30 images",
+        "scoring list of 32 images",
+    ]
     rows = rows_of(out)
     assert [row["path"] for row in rows[:3]] == [
         str(pictures / place) for place in ("8/07.png", "8/03.png", "1/00.png")
     ]
     assert rows[2:] == rows_of(command("predict", model, pictures / "1")[1])
+    code, again, errors = command("predict", model, *given, pictures / "1" / "05.png")
+    assert again == out
+    assert "1 of the images are named again: each is scored once" in errors
 
 
 def test_what_holds_images_that_are_no_files_stands_alone(command, model, pictures, tmp_path):

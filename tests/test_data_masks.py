@@ -1,6 +1,7 @@
 """Masks of defects beside a test part: found, read as their images are, or a clear line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_bad_masks(tmp_path):
     image = save(tmp_path / "i.png", np.zeros((32, 32), np.uint8))
     rule = ImageRule((32, 32), 1)
     small = save(tmp_path / "small.png", np.zeros((16, 32), np.uint8))
-    with pytest.raises(InputError, match=r"small\.png is 16×32, its image 32×32: make it so"):
+    with pytest.raises(InputError, match=r"small\.png is 16×32, its image 32×32: resize it"):
         read_masks([image], [small], rule)
     with pytest.raises(InputError, match=r"i\.png marks no pixel: what is novel must be white"):
         read_masks([image], [image], rule)
@@ -96,7 +97,15 @@ def test_evaluate_measures_where_defects_are(command, parts, tmp_path):
     assert figure > 0.95
     out = command("evaluate", tmp_path / "m", "--no-baselines")[1]
     assert out.endswith(f"Where: over all pixels its heat map has an AUROC of {figure:.4f}.\n")
-    (parts / "ground_truth" / "spot" / "050_mask.png").unlink()
+    mask = parts / "ground_truth" / "spot" / "050_mask.png"
+    content = mask.read_bytes()
+    assert command("evaluate", tmp_path / "m", "--no-baselines", "--scores", mask)[0] == 2
+    assert mask.read_bytes() == content
+    mask.write_bytes(content[:40])
+    code, out, errors = command("evaluate", tmp_path / "m", "--json", "--no-baselines")
+    assert (code, "pixel_auroc" in json.loads(out)) == (0, False)
+    assert re.search("050_mask.png cannot be read: .*; where defects are is not meas", errors[-1])
+    mask.unlink()
     code, out, errors = command("evaluate", tmp_path / "m", "--json", "--no-baselines")
     assert "pixel_auroc" not in json.loads(out)
     assert "1 novel images have no mask: where they are so is not measured" in errors

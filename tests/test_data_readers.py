@@ -115,6 +115,25 @@ def test_a_first_line_may_name_columns_in_any_order_and_others_beside(tmp_path, 
     assert (None if source.labels is None else source.labels.tolist()) == labels
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "labels"),
+    [
+        ("gone.png,image\na.png,image\n", ("gone.png", "a.png"), ["image", "image"]),
+        ("a,file\nb,file\n", ("a", "b"), ["file", "file"]),
+        ("path\na.png,good\nb.png,bad\n", ("a.png", "b.png"), ["good", "bad"]),
+        ("path\na;1.png\n", ("a;1.png",), None),
+        ('# of today\n"filename";"label"\na.png;good\n', ("a.png",), ["good"]),
+        ("id,path,at\n#1,a.png,9\n2,b.png,9\n3,#c.png,9\n", ("a.png", "b.png"), None),
+        (",path,label\n0,a.png,good\n", ("a.png",), ["good"]),
+    ],
+)
+def test_first_lines_that_are_easily_misread(tmp_path, text, names, labels):
+    source = open_source(write_list(tmp_path / "l.csv", text))
+    assert source.names == names
+    assert (None if source.labels is None else source.labels.tolist()) == labels
+    assert "passed over: )" not in source.description
+
+
 def test_columns_that_are_passed_over_are_named(tmp_path):
     text = "path,label,score\na.png,good,1\n"
     source = open_source(write_list(tmp_path / "l.csv", text))
@@ -251,7 +270,7 @@ MIXED[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
         (np.zeros((2, 9, 9), complex), "must be numbers of type uint8"),
         (np.full((2, 9, 9), "a"), "paths must be in one dimension"),
         (np.full((2, 9, 9), 16.0), "(X * (255 / most)).round().astype('uint8'), with most = 16 if"),
-        (np.full((2, 9, 9), 16), "convert with (X * (255 / 16)).astype('uint8')"),
+        (np.full((2, 9, 9), 16), "convert its 16..16 to uint8, 0..255, first: (X * (255 / most))"),
         (MIXED, "put them into a folder, which may mix sizes"),
     ],
 )
@@ -262,7 +281,7 @@ def test_bad_arrays_quote_shape_and_type_and_say_what_to_do(array, advice):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [None, 7, {"X": 1}, {"a.png"}, b"bytes"])
+@pytest.mark.parametrize("given", [None, 7, {"X": 1}, b"bytes"])
 def test_other_objects_are_named(given):
     with pytest.raises(InputError, match=f"read from a {type(given).__name__}: give a path"):
         open_source(given)
@@ -588,6 +607,16 @@ def test_pillows_images_are_taken_as_they_are(tmp_path):
     assert (rule.channels, source.names) == (3, ("0", "1"))
     assert read(source, rule).pixels.shape == (2, 64, 64, 3)
     grey.save(tmp_path / "a.png")
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    Image.fromarray(pixels(8, 16)).save(tmp_path / "e.png", exif=sideways)
+    with Image.open(tmp_path / "e.png") as opened:
+        assert infer_rule(open_source(opened))[0].image_size == (16, 8)
+        rule_of_file = ImageRule((16, 8), 3)
+        np.testing.assert_array_equal(
+            read(open_source(opened), rule_of_file).pixels,
+            read(open_source(tmp_path / "e.png"), rule_of_file).pixels,
+        )
     with Image.open(tmp_path / "a.png") as closed:
         pass
     with pytest.raises(UnreadableImage, match=r"^1 cannot be read"):

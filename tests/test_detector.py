@@ -219,6 +219,10 @@ def test_of_train_and_test_one_is_learned_and_the_other_scored(eights, tmp_path)
     assert sum(vars(fitted.split_).values()) == 40
     scores = fitted.novelty_scores(tmp_path)
     np.testing.assert_array_equal(scores, fitted.novelty_scores(eights[40:60]))
+    of_train = fitted.predict(eights[:40])
+    np.testing.assert_array_equal(tiny(fpr=0.2).fit_predict(tmp_path), of_train)
+    paths = (path for path in sorted((tmp_path / "train" / "good").iterdir()))
+    np.testing.assert_array_equal(tiny(fpr=0.2).fit_predict(paths), of_train)
 
 
 def test_images_that_are_nearly_black_are_told_of(eights):

@@ -436,8 +436,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _check_no_flag(name: str, said: str) -> None:
-    if name in FLAGS_ALONE:
-        flag = name.replace("_", "-")
+    if str(name).replace("-", "_") in FLAGS_ALONE:
+        flag = str(name).replace("_", "-")
         raise UsageError(f"{said} is no setting: give --{flag} to a command that has it")
 
 

@@ -289,6 +289,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         for images in self._read(X, SKIPPING, skip_unreadable=self.skip_unreadable):
             yield images, self._scores(images.pixels)
 
+    def fit_predict(self, X: ImageSource, y: None = None) -> NDArray[np.int64]:
+        """Fit, and return for each of the same images 1 where it is normal, −1 where it is novel.
+
+        Of images that are divided into train and test, the train part.
+        """
+        source = open_source(X, split="train")
+        result: NDArray[np.int64] = self.fit(source).predict(source)
+        return result
+
     def score_parts(self, X: ImageSource) -> dict[str, NDArray[np.float64]]:
         """Return what each of the scores says of each image: name to (N,) float64.
 

@@ -30,9 +30,8 @@ class Scorers:
         Whose networks are changed in place.
     train
         The images that P learns from, uint8 (N, H, W, K).
-
-    device
-        Where the networks are.
+    images
+        The same as the other networks see them, on their device: perhaps averaged down.
 
     Attributes
     ----------
@@ -40,7 +39,7 @@ class Scorers:
         The images as P sees them, on the device; None where there is no P.
     """
 
-    def __init__(self, evidence: Evidence, train: NDArray[np.uint8], device: torch.device) -> None:
+    def __init__(self, evidence: Evidence, train: NDArray[np.uint8], images: Tensor) -> None:
         self.config, self.T, self.P = evidence.config, evidence.T, evidence.P
         self.turn_optimizers: dict[str, Optimizer] = {}
         if self.T is not None:
@@ -49,7 +48,9 @@ class Scorers:
         self.whole: Tensor | None = None
         if self.P is not None:
             self.flaw_optimizers = {"flaws": flaw_training.build_optimizer(self.P)}
-            self.whole = torch.from_numpy(_in_whole_cells(train)).to(device)
+            whole = _in_whole_cells(train)
+            is_same = whole is train and images.shape == train.shape
+            self.whole = images if is_same else torch.from_numpy(whole).to(images.device)
 
     @property
     def optimizers(self) -> dict[str, Optimizer]:

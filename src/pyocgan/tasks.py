@@ -82,11 +82,16 @@ class Task:
             return self.normal_class
         if train.labels is not None and len(train.classes) == 1:
             return train.classes[0]
-        known = f", one of {listed(train.classes)}" if train.classes else ""
-        raise UsageError(f"say which class is normal: --class NAME{known}")
+        raise no_class_named(train)
 
     def _open(self, split: Literal["train", "test", "all"]) -> Source:
         return open_source(self.source, split=split, data_root=self.data_root)
+
+
+def no_class_named(source: Source) -> UsageError:
+    """Build the error for images of which nobody says which are normal."""
+    known = f", one of {listed(source.classes)}" if source.classes else ""
+    return UsageError(f"say which class is normal: --class NAME{known}")
 
 
 def absolute(source: str) -> str:

@@ -130,7 +130,7 @@ class Training:
         self.evidence.to(fabric.device)
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(small).to(fabric.device)
-        self.scorers = Scorers(self.evidence, train, fabric.device)
+        self.scorers = Scorers(self.evidence, train, self.images)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()

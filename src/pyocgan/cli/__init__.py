@@ -28,9 +28,9 @@ from .report import report
 from .train import train
 
 EXIT_CODES = """
-Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input; 4 novelty found with
---fail-on-novel; 130 interrupted (train and benchmark: the same command goes on); 141 nobody read
-all of the output.
+Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input, or with --fail-on-novel
+an image that could not be read; 4 novelty found with --fail-on-novel; 130 interrupted (train and
+benchmark: the same command goes on); 141 nobody read all of the output.
 """
 NO_MEMORY = re.compile("allocate memory|out of memory")  # as PyTorch says it, also of a GPU
 SAYS_WHERE = ("train", "demo", "benchmark", "report")  # on standard output: results are files

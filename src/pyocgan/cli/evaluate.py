@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from .. import model_folder
 from ..errors import InputError, OcganError, UsageError, listed
-from ..tasks import Task
+from ..tasks import Task, no_class_named
 from . import terminal
 from .guards import check_unread
 
@@ -67,6 +67,7 @@ def evaluate(
     """
     from ..data import read
     from ..data.inferring import fitting_notes
+    from ..data.masks import find_masks
     from ..detector import NoveltyDetector
     from ..files import check_writable
 
@@ -79,9 +80,10 @@ def evaluate(
         if source is None
         else _other_split(task, source, normal_class, data_root, baselines=baselines)
     )
+    masks = find_masks(split.test)
     if scores is not None:
         named = [source, task.source if task else None]  # a list, or an array
-        read_too: list[str | Path] = [*split.files, *model_folder.files(model)]
+        read_too: list[str | Path] = [*split.files, *masks.values(), *model_folder.files(model)]
         read_too += filter(None, named)
         check_unread("--scores", scores, read_too)
     terminal.note(f"testing on {split.test.description}")
@@ -102,7 +104,7 @@ def evaluate(
         by_method |= _baseline_scores(train, test)
     tested = _Tested(test, is_novel, split.test.classes, by_method)
     results = tested.measure()
-    rates = _rates(detector, tested) | _where(detector, tested, split.test)
+    rates = _rates(detector, tested) | _where(detector, tested, masks)
     if scores is not None:
         _write_scores(scores, tested)
     about = {"tested_on": split.test.description, "normal_class": split.normal_class}
@@ -181,7 +183,7 @@ def _other_split(
     test = open_source(source, split="test", data_root=data_root)
     normal_class = normal_class or (_learned_class(task) if task else None)
     if normal_class is None:
-        raise UsageError(f"say which class is normal: --class NAME, one of {listed(test.classes)}")
+        raise no_class_named(test)
     return _Split(
         test, test.class_name(normal_class), _training_images(task) if baselines else None
     )
@@ -272,12 +274,13 @@ def _rates(detector: NoveltyDetector, tested: _Tested) -> dict[str, float]:
     }
 
 
-def _where(detector: NoveltyDetector, tested: _Tested, source: Source) -> dict[str, float]:
+def _where(
+    detector: NoveltyDetector, tested: _Tested, by_path: dict[str, Path]
+) -> dict[str, float]:
     """Return how well the heat map shows which pixels are defective, where masks say so."""
-    from ..data.masks import find_masks, read_masks
+    from ..data.masks import read_masks
     from ..evaluation import pixel_auroc
 
-    by_path = find_masks(source)
     names = tested.images.names
     masks = [by_path.get(name) if is_novel else None
              for name, is_novel in zip(names, tested.is_novel, strict=True)]  # fmt: skip
@@ -286,7 +289,11 @@ def _where(detector: NoveltyDetector, tested: _Tested, source: Source) -> dict[s
         terminal.note(f"{missing} novel images have no mask: where they are so is not measured")
     if missing:
         return {}
-    is_defective = read_masks([Path(name) for name in names], masks, detector.rule_)
+    try:
+        is_defective = read_masks([Path(name) for name in names], masks, detector.rule_)
+    except InputError as error:  # the rest is measured all the same
+        terminal.note(f"{error}; where defects are is not measured")
+        return {}
     return {"pixel_auroc": pixel_auroc(detector.heatmap(tested.images.pixels), is_defective)}
 
 

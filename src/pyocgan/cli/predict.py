@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,8 +149,14 @@ def _open(images: list[str], data_root: Path | None) -> Source:
         many = opened(image).with_paths()
         if not many.is_of_files:
             raise UsageError(f"the images of {image!r} are no files: name it alone")
+        terminal.note(f"{image}: {many.description}")
         paths += many.names
-    return open_source(paths)
+    once: dict[str, str] = {}
+    for path in paths:
+        once.setdefault(os.path.realpath(path), path)
+    if again := len(paths) - len(once):
+        terminal.note(f"{again} of the images are named again: each is scored once")
+    return open_source([*once.values()])
 
 
 def _paths(text: str) -> list[str]:

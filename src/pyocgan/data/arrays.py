@@ -159,12 +159,17 @@ def _type_advice(images: NDArray[Any]) -> str | None:
 def _integer_advice(images: NDArray[Any]) -> str:
     low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
     if low >= 0 and high <= 255:
-        scale = f" (X * (255 / {high}))" if 0 < high < DARK else " X"
-        return f"values must be 0..255 as uint8: convert with{scale}.astype('uint8')"
+        if 0 < high < DARK:
+            return f"convert its {low}..{high} to uint8, 0..255, first: {_scaled(high)}"
+        return "values must be 0..255 as uint8: convert with X.astype('uint8')"
     span = f"convert its {low}..{high} to uint8, 0..255, first"
     if low < 0:
         return span
     return f"{span}: (X * (255 / most)).astype('uint8'), with most = 65535 or what a camera reaches"
+
+
+def _scaled(high: float) -> str:
+    return f"(X * (255 / most)).round().astype('uint8'), with most = {high:g} if that is white"
 
 
 def _float_advice(images: NDArray[Any]) -> str:
@@ -177,7 +182,7 @@ def _float_advice(images: NDArray[Any]) -> str:
     if low >= -1 and high <= 1:
         return f"{span}: ((X + 1) * 127.5).round().astype('uint8')"
     if low >= 0 and high < DARK:
-        return f"{span}: (X * (255 / most)).round().astype('uint8'), with most = {high:g} if white"
+        return f"{span}: {_scaled(high)}"
     if low >= 0 and high <= 255:
         return f"{span}: X.round().astype('uint8')"
     return span

@@ -113,10 +113,7 @@ def read_header(file: BinaryIO) -> Header:
         The file is empty, no image, damaged, or over the size limit.
     """
     with plain_errors():
-        image = _opened(file)
-        width, height = image.size
-        turned = not _is_turned(image) and _orientation(image) in _SIDEWAYS
-        return Header((width, height) if turned else (height, width), image.mode)
+        return header_of(_opened(file))
 
 
 def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
@@ -140,10 +137,22 @@ def decode(file: BinaryIO, at_least: int | None = None) -> Image.Image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         image.load()
-        method = _UPRIGHT.get(_orientation(image))
-        upright = image if method is None else image.transpose(method)
-        upright = _of_16_bits(upright, _declared_bits(image))
-        return _inverted(upright) if _is_negative(image) else upright
+        return upright(image)
+
+
+def header_of(image: Image.Image) -> Header:
+    """Return size and mode of an image that was opened, as it will be upright."""
+    width, height = image.size
+    turned = not _is_turned(image) and _orientation(image) in _SIDEWAYS
+    return Header((width, height) if turned else (height, width), image.mode)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image that was opened and loaded upright (EXIF), with 0 black and all bits in use."""
+    method = _UPRIGHT.get(_orientation(image))
+    turned = image if method is None else image.transpose(method)
+    turned = _of_16_bits(turned, _declared_bits(image))
+    return _inverted(turned) if _is_negative(image) else turned
 
 
 def as_mode(image: Image.Image, mode: Literal["L", "RGB"], bits: int = 16) -> Image.Image:

@@ -50,11 +50,17 @@ def source_of(tree: Tree, store: Store, kind: str, path: Path, files: Sequence[s
     if tree.divided:
         raise InputError(
             f"{kind} {path} holds folders that are divided into train and test themselves "
-            f"({listed(tree.divided, 6)}): name one of them, such as {path / tree.divided[0]}"
+            f"({listed(tree.divided, 6)}): {_one_of(path, tree.divided)}"
         )
     opening = f"{tree.part} part of a {kind}:" if tree.part else f"{kind} of"
     source = make_source(store, tree.paths, tree.labels, opening)
     return replace(source, description=source.description + _beside(tree) + left_out(files))
+
+
+def _one_of(path: Path, folders: Sequence[str]) -> str:
+    if path.is_dir():
+        return f"name one of them, such as {path / folders[0]}"
+    return "unpack it, and name one of them"
 
 
 def _beside(tree: Tree) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import InputError, listed, system_reason
 from .source import Source, make_source
 from .stores import Files
+from .tree import is_image_name
 
 # First lines that name the columns, in any case.
 _PATH_HEADERS = frozenset({"path", "file", "filename", "image"})
@@ -36,7 +37,7 @@ def open_list_file(path: Path) -> Source:
     if suffix == ".txt":
         lines = (_quoted_if_a_file(line, path.parent) for line in StringIO(text, newline=None))
     delimiter = "\t" if suffix == ".tsv" else ","
-    if suffix == ".csv" and _columns(text.partition("\n")[0].split(";")):
+    if suffix == ".csv" and _has_semicolons(text):
         delimiter = ";"  # as Excel writes where the comma parts whole numbers from decimals
     return open_lines(lines, path.parent, f"list {path.name}", delimiter)
 
@@ -79,7 +80,7 @@ def open_lines(
     source = make_source(store, names, labels or None, f"{where} of")
     if columns is None or not columns.others:
         return source
-    passed_over = f"{source.description} (columns passed over: {listed(columns.others)})"
+    passed_over = f"{source.description} (columns passed over: {listed(columns.others, 6)})"
     return replace(source, description=passed_over)
 
 
@@ -109,6 +110,13 @@ def _text(path: Path) -> str:
             f"list file {path} is not UTF-8 text but holds zero bytes: save it as UTF-8"
         )
     return text
+
+
+def _has_semicolons(text: str) -> bool:
+    """Say whether the first line names columns with semicolons between them."""
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    first = next(csv.reader([next(lines, "")], delimiter=";"), [])
+    return len(first) > 1 and _columns(first) is not None
 
 
 def _quoted_if_a_file(line: str, base: Path) -> str:
@@ -143,15 +151,19 @@ def _rows(
     """Return path and label, "" where there is none, of each image; and what line 1 says."""
     columns: _Columns | None = None
     rows: list[tuple[str, str]] = []
+    first = True
     for number, row in _fields(lines, where, delimiter):
         fields = [field.strip() for field in row]
-        if not any(fields) or fields[0].startswith("#"):
+        if not any(fields) or _is_comment(fields, columns):
             continue
-        # os.path as above: whatever the first line names, a file is an image.
-        if not rows and columns is None and not os.path.isfile(base / fields[0]):  # noqa: PTH113
-            columns = _columns(fields)
-            if columns is not None:
+        # os.path as above: whatever the first line says, a file is an image.
+        if first and not os.path.isfile(base / fields[0]):  # noqa: PTH113
+            first = False
+            named = _columns(fields)
+            if named is not None:
+                columns = named if len(fields) > 1 else None
                 continue
+        first = False
         path, label = _picked(fields, columns)
         if not path:
             expected = f"path{delimiter}label" if columns is None else "what the first line names"
@@ -164,13 +176,21 @@ def _rows(
     return rows, columns
 
 
+def _is_comment(fields: Sequence[str], columns: _Columns | None) -> bool:
+    place = columns.path if columns else 0
+    return place < len(fields) and fields[place].startswith("#")
+
+
 def _columns(fields: Sequence[str]) -> _Columns | None:
-    """Return what a first line says of columns; None where it names no path."""
+    """Return what a first line says of columns; None where it names no path, but an image."""
     names = [field.strip().casefold() for field in fields]
     path = next((place for place, name in enumerate(names) if name in _PATH_HEADERS), None)
     label = next((place for place, name in enumerate(names) if name in _LABEL_HEADERS), None)
-    others = tuple(name for place, name in enumerate(fields) if place not in (path, label))
-    return None if path is None else _Columns(path, label, others)
+    is_image = any(map(is_image_name, names)) or (len(names) == 2 and path == 1 and label != 0)
+    if path is None or is_image:
+        return None
+    others = tuple(name for place, name in enumerate(fields) if place not in (path, label) and name)
+    return _Columns(path, label, others)
 
 
 def _picked(fields: Sequence[str], columns: _Columns | None) -> tuple[str, str]:

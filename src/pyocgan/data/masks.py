@@ -62,7 +62,7 @@ def read_masks(
         own, wanted = (picture.height, picture.width), Files([path]).header(0).size
         if own != wanted:
             raise InputError(
-                f"the mask {mask} is {size_text(own)}, its image {size_text(wanted)}: make it so"
+                f"the mask {mask} is {size_text(own)}, its image {size_text(wanted)}: resize it"
             )
         white = grey.apply(picture)[..., 0]
         found[index] = white >= np.clip(white.max(), 1, HALF)

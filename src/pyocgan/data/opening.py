@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from os import PathLike
@@ -78,13 +78,13 @@ def open_source(
             return _open_path_or_name(source, split, data_root)
         case Image():
             return open_pictures([source])
-        case np.ndarray() if source.ndim == 1 and all(map(_is_path, source.tolist())):
-            return open_paths(source.tolist())
+        case np.ndarray() if source.ndim == 1 and all(map(_is_item, source.tolist())):
+            return _open_items(source.tolist())
         case np.ndarray():
             return open_array(source)
         case _ if hasattr(source, "__array__"):  # as of torch and pandas
             return open_source(_array(source))
-        case Sequence() | Iterator() if not isinstance(source, bytes):
+        case Iterable() if not isinstance(source, bytes | Mapping):
             return _open_items(list(source))
     raise InputError(
         f"images cannot be read from a {type(source).__name__}: give a path, a list of paths or of "
@@ -95,7 +95,7 @@ def open_source(
 def _open_items(items: list[Any]) -> Source:
     if all(isinstance(item, Image) for item in items) and items:
         return open_pictures(items)
-    if all(map(_is_path, items)):
+    if all(isinstance(item, str | PathLike) for item in items):
         return open_paths(items)
     kinds = sorted({type(item).__name__ for item in items})
     raise InputError(
@@ -104,8 +104,8 @@ def _open_items(items: list[Any]) -> Source:
     )
 
 
-def _is_path(item: object) -> bool:
-    return isinstance(item, str | PathLike)
+def _is_item(item: object) -> bool:
+    return isinstance(item, str | PathLike | Image)
 
 
 def _array(source: Any) -> NDArray[Any]:

@@ -21,9 +21,19 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from ..errors import system_reason
-from .decode import LIMIT_MEGAPIXELS, Header, decode, plain_errors, read_header, unreadable
+from .decode import (
+    LIMIT_MEGAPIXELS,
+    Header,
+    decode,
+    header_of,
+    plain_errors,
+    read_header,
+    unreadable,
+    upright,
+)
 from .rule import picture
 
 LIMIT_BYTES = 8_000_000 * LIMIT_MEGAPIXELS  # of a file: four channels of 16 bits, not compressed
@@ -130,7 +140,10 @@ def _unpacking() -> Iterator[None]:
 
 
 class Pictures:
-    """Images that lie in memory as Pillow has them, of any sizes."""
+    """Images that lie in memory as Pillow has them, of any sizes.
+
+    What was opened from a file is turned upright; what was made of it is left as it was made.
+    """
 
     def __init__(self, pictures: Sequence[Image.Image]) -> None:
         self.pictures = tuple(pictures)
@@ -138,13 +151,19 @@ class Pictures:
     def header(self, index: int) -> Header:
         """Give size and mode of one image."""
         picture = self.pictures[index]
+        if isinstance(picture, ImageFile):
+            with plain_errors():
+                return header_of(picture)
         return Header((picture.height, picture.width), picture.mode)
 
     def image(self, index: int, at_least: int | None = None) -> Image.Image:
         """Give one image; `at_least` means nothing here."""
-        with plain_errors():  # of a file that was opened, and is read only now
-            self.pictures[index].load()
-        return self.pictures[index]
+        picture = self.pictures[index]
+        if isinstance(picture, ImageFile):  # which is read only now
+            with plain_errors():
+                picture.load()
+                return upright(picture)
+        return picture
 
     def files(self, rows: Sequence[int]) -> tuple[Path, ...]:
         """Name none."""

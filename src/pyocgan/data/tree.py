@@ -75,8 +75,8 @@ class Tree:
     beside
         How many images lie beside the two parts and belong to neither.
     divided
-        The folders at the top that are divided into train and test themselves, as where MVTec AD's
-        objects lie side by side.
+        The folders side by side that are divided into train and test themselves, as those of MVTec
+        AD's objects.
     """
 
     paths: tuple[str, ...]
@@ -146,10 +146,18 @@ def _parts(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _divided(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the folders at the top that hold both parts."""
-    below = {(_top(path), _folder(path.partition("/")[2])) for path in paths}
-    tops = dict.fromkeys(map(_top, paths))
-    return tuple(top for top in tops if top and all((top, part) in below for part in PARTS))
+    """Return the folders at the top, or side by side in the only one, that hold both parts."""
+    below: dict[str, list[str]] = {}
+    for path in paths:
+        below.setdefault(_top(path), []).append(path.partition("/")[2])
+    found = tuple(top for top, inner in below.items() if top and _has_both_parts(inner))
+    top = _wrapper(paths)
+    return found or tuple(f"{top}/{inner}" for inner in (_divided(below[top]) if top else ()))
+
+
+def _has_both_parts(paths: Sequence[str]) -> bool:
+    parts = _parts(paths)
+    return {parts.get(_folder(path)) for path in paths} >= {*PARTS}
 
 
 def _named(split: str, parts: Mapping[str, str]) -> str:
