@@ -247,8 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         detector = NoveltyDetector("default", settings=settings, fpr=FPR, random_state=options.seed)
         for title, scores in _all_scores(detector, found.train, tests).items():
             print(_row(name, title, scores, kinds, faults), flush=True)
-        places.append(f"- {name}: {where(detector, found)}")
-        shown.append(_with_heat(found.novel[:4], detector.heatmap(found.novel[:4])))
+        heat = detector.heatmap(tests)
+        places.append(f"- {name}: {where(heat, found)}")
+        shown.append(_with_heat(found.novel[:4], heat[tested:][:4]))
     print("", "Where, by the heat map (AUROC over the pixels of all tested pictures):", sep="\n")
     print(*places, sep="\n")
     if options.picture is not None:
@@ -260,11 +261,10 @@ def _pair(name: str) -> tuple[Draw, Draw]:
     return (DRAWN[name],) * 2 if name in DRAWN else halves(PHOTOGRAPHS[name]())
 
 
-def where(detector: NoveltyDetector, found: Task) -> str:
-    """Say how well the heat maps of all tested pictures show which pixels are spoiled."""
+def where(heat: NDArray[np.float32], found: Task) -> str:
+    """Say how well heat maps, of flawless pictures and then of others, show what is spoiled."""
     assert found.is_spoiled is not None
-    heat = detector.heatmap(np.concatenate([found.normal, found.novel]))
-    flawless, spoiled = heat[: len(found.normal)], heat[len(found.normal) :]
+    flawless, spoiled = np.split(heat, [len(found.normal)])
     hottest = spoiled.reshape(len(spoiled), -1).argmax(1)
     near = [binary_dilation(mask, iterations=NEAR).flat[at] for mask, at in
             zip(found.is_spoiled, hottest, strict=True)]  # fmt: skip

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -135,7 +134,7 @@ def test_where_a_defect_was_found_is_measured_on_its_pixels():
         (heat, "pixels 1.000, the hottest on or by the defect in 2 of 2"),
         (1 - heat, "pixels 0.000, the hottest on or by the defect in 0 of 2"),
     ):
-        assert defects.where(SimpleNamespace(heatmap=lambda _, own=own: own), found) == words
+        assert defects.where(own, found) == words
 
 
 def test_faults_are_drawn_on_pieces_of_photographs():

@@ -98,6 +98,19 @@ def half_mirrored(x: Tensor, draws: list[float]) -> Tensor:
     return torch.where(mirrored[:, None, None, None], x.flip(3), x)
 
 
+def enlarged(
+    x: Tensor, share: Tensor | float, right: Tensor | float, down: Tensor | float
+) -> Tensor:
+    """Return a part of each image (B, K, H, W), a `share` of its sides, made as large as it.
+
+    Its middle lies `right` and `down` of the image's, in halves of a side; numbers, or (B,).
+    """
+    rows = torch.zeros(len(x), 2, 3, device=x.device)
+    rows[:, 0, 0] = rows[:, 1, 1] = share
+    rows[:, 0, 2], rows[:, 1, 2] = right, down
+    return sampled(x, rows)
+
+
 def sampled(x: Tensor, rows: Tensor) -> Tensor:
     """Return images (B, K, H, W) under affine maps (B, 2, 3), interpolated, reflected outside.
 

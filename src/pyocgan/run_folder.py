@@ -28,7 +28,6 @@ import yaml
 
 from . import __version__
 from .files import write_json, write_text
-from .model_folder import CHECKPOINT as CHECKPOINT
 
 if TYPE_CHECKING:
     from .config import Config

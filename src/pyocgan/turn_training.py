@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.optim import Optimizer
 
 from .config import Config
-from .residual import half_mirrored, sampled, set_learning_rate
+from .residual import enlarged, half_mirrored, set_learning_rate
 from .turns import TurnClassifier, l_turns, seen
 
 SHIFT = 0.1  # share of a side by which an image is moved at most
@@ -99,10 +99,7 @@ def cropped(x: Tensor, generator: torch.Generator, smallest: float) -> Tensor:
     part, down, right = torch.rand(3, len(x), device=x.device, generator=generator)
     part = smallest + (WHOLE - smallest) * part
     room = (1 - part).clamp(min=0)
-    rows = torch.zeros(len(x), 2, 3, device=x.device)
-    rows[:, 0, 0] = rows[:, 1, 1] = part
-    rows[:, 0, 2], rows[:, 1, 2] = room * (2 * right - 1), room * (2 * down - 1)
-    return sampled(x, rows)
+    return enlarged(x, part, room * (2 * right - 1), room * (2 * down - 1))
 
 
 def moved(x: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:

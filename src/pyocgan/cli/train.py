@@ -14,8 +14,7 @@ from cyclopts.validators import Number
 
 from ..claims import claim_from_afar, claimed
 from ..errors import TrainingInterruptedError, UsageError
-from ..model_folder import DESCRIPTION
-from ..run_folder import CHECKPOINT
+from ..model_folder import CHECKPOINT, DESCRIPTION
 from ..tasks import Protocol, Task, absolute
 from . import terminal
 from .guards import check_apart

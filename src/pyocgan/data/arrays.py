@@ -158,13 +158,13 @@ def _type_advice(images: NDArray[Any]) -> str | None:
 
 def _integer_advice(images: NDArray[Any]) -> str:
     low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
-    if low >= 0 and high <= 255:
-        if 0 < high < DARK:
-            return f"convert its {low}..{high} to uint8, 0..255, first: {_scaled(high)}"
-        return "values must be 0..255 as uint8: convert with X.astype('uint8')"
     span = f"convert its {low}..{high} to uint8, 0..255, first"
     if low < 0:
         return span
+    if 0 < high < DARK:
+        return f"{span}: {_scaled(high)}"
+    if high <= 255:
+        return "values must be 0..255 as uint8: convert with X.astype('uint8')"
     return f"{span}: (X * (255 / most)).astype('uint8'), with most = 65535 or what a camera reaches"
 
 

@@ -156,14 +156,13 @@ def _rows(
         fields = [field.strip() for field in row]
         if not any(fields) or _is_comment(fields, columns):
             continue
+        is_first, first = first, False
         # os.path as above: whatever the first line says, a file is an image.
-        if first and not os.path.isfile(base / fields[0]):  # noqa: PTH113
-            first = False
+        if is_first and not os.path.isfile(base / fields[0]):  # noqa: PTH113
             named = _columns(fields)
             if named is not None:
                 columns = named if len(fields) > 1 else None
                 continue
-        first = False
         path, label = _picked(fields, columns)
         if not path:
             expected = f"path{delimiter}label" if columns is None else "what the first line names"
