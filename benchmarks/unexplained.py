@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from pyocgan.benchmark import Pool, open_pool, read_scores
-from pyocgan.benchmark.cells import group_folder, read_result
+from pyocgan.benchmark.results import group_folder, read_result
 from pyocgan.errors import InputError
 from pyocgan.images import to_range
 from pyocgan.tasks import Protocol

@@ -36,8 +36,8 @@ from pyocgan.benchmark import (
     unfinished,
 )
 from pyocgan.benchmark import run as run_cells
-from pyocgan.benchmark.cells import FIELDS, class_words
 from pyocgan.benchmark.images import pool_name
+from pyocgan.benchmark.results import Result, class_words
 from pyocgan.cli import run, terminal
 from pyocgan.data import ImageRule
 from pyocgan.errors import InputError, OcganError, UsageError
@@ -56,6 +56,13 @@ TWO_EPOCHS = [*TINY, "--epochs=2"]
 TINY_NAME = "fast-latent_size4-autoencoder_width4-visual_width4-classifier_width4"
 ABOUT = {"commit": "c", "command": "ocgan benchmark"}
 ENVIRONMENT = {"machine": "m", "created": "2026-01-02T03:04:05Z"}
+IMAGES = {
+    "source": "set",
+    "description": "d",
+    "caveat": "",
+    "image_rule": "r",
+    "checksum": {"all": "0"},
+}
 
 
 def benchmark(out, *arguments, dataset="digits", classes="0,8", method="knn,pca"):
@@ -153,6 +160,8 @@ def test_a_grid_has_one_result_a_cell_with_scores_that_give_its_figures(tmp_path
         assert result["environment"]["machine"]
         assert result["seconds"].keys() == {"fit", "score"}
         assert set(result["images"]["checksum"]) == {"train", "test"}
+        assert (result["images"]["source"], result["images"]["caveat"]) == ("digits", "")
+        assert result["changes"].get("epochs") == (2 if result["kind"] == "ocgan" else None)
     trained = [r for r in found.values() if r["kind"] == "ocgan"]
     assert {r["config"]["epochs"] for r in trained} == {2}
     assert {r["preset"] for r in trained} == {"fast"}
@@ -640,17 +649,22 @@ def test_a_field_that_a_result_lacks_is_named(tmp_path, capsys, command):
     }[command]
     path = write_grid(tmp_path) / "set" / "protocol1" / "knn" / "class-a-seed1.json"
     whole = json.loads(path.read_text())
-    for key in FIELDS:
+    for key in Result.__required_keys__:
         write(path, {k: v for k, v in whole.items() if k != key})
         assert run(arguments) == 3
         said = capsys.readouterr().err
         assert f"{str(path)!r} is not a whole result of a benchmark: {key!r} is missing" in said
-    write(path, whole | {"images": {"description": "d", "checksum": "0"}})
-    assert run(arguments) == 3
-    assert "'image_rule' of 'images' is missing" in capsys.readouterr().err
-    write(path, whole | {"auroc": "high"})
-    assert run(arguments) == 3
-    assert "'auroc' is 'high'" in capsys.readouterr().err
+    images = {key: value for key, value in whole["images"].items() if key != "image_rule"}
+    for change, fault in (
+        ({"images": images}, "'image_rule' of 'images' is missing"),
+        ({"images": []}, "'images' is []"),
+        ({"auroc": "high"}, "'auroc' is 'high'"),
+        ({"protocol": 3}, "'protocol' is 3"),
+        ({"preset": 1}, "'preset' is 1"),
+    ):
+        write(path, whole | change)
+        assert run(arguments) == 3
+        assert fault in capsys.readouterr().err
 
 
 def test_overwrite_waits_for_the_process_that_writes_anew(tmp_path, spy, capsys):
@@ -705,10 +719,12 @@ def write_grid(folder, auroc=AUROC, **changed):
             "title": "kNN",
             "kind": "baseline",
             "preset": None,
+            "changes": {},
             "is_random": False,
             "classes": ["a", "b"],
             "config": {"k": 5},
-            "images": {"description": "d", "image_rule": "r", "checksum": {"all": "0"}},
+            "data": {"train": "0", "test": "1"},
+            "images": IMAGES,
             "auroc": value,
             "aupr": value / 2,
             "fpr_at_95_tpr": 1 - value,
@@ -776,13 +792,11 @@ def test_cells_of_different_settings_are_not_averaged(tmp_path):
 
 def test_it_does_not_matter_what_is_said_of_the_same_images(tmp_path):
     """In a zip file, or by another version, they are described otherwise."""
-    images = {"description": "d", "image_rule": "r", "checksum": {"all": "0"}}
+    otherwise = {"source": "d.zip", "description": "d.zip", "image_rule": "s"}
     write_grid(tmp_path)
-    write_grid(
-        tmp_path, {("b", 1): 0.7}, images=images | {"description": "d.zip", "image_rule": "s"}
-    )
-    assert summary_in(tmp_path)["data"] == images
-    write_grid(tmp_path, {("b", 1): 0.7}, images=images | {"checksum": {"all": "1"}})
+    write_grid(tmp_path, {("b", 1): 0.7}, images=IMAGES | otherwise)
+    assert summary_in(tmp_path)["data"] == IMAGES
+    write_grid(tmp_path, {("b", 1): 0.7}, images=IMAGES | {"checksum": {"all": "1"}})
     with pytest.raises(InputError, match=r"class-b-seed1\.json has other images .* delete the"):
         summarise(tmp_path, tmp_path / "results")
 
@@ -850,6 +864,8 @@ def test_names_say_what_differs_from_the_preset():
     few = ocgan("paper", {"stage": "+visual", "epochs": 15}, grey)
     assert few.name == "paper-visual-epochs15"
     assert few.title == "OCGAN (paper, stage +visual, epochs 15)"
+    assert few.changes == {"stage": "+visual", "epochs": 15}
+    assert not ocgan("paper", {"latent_size": 16}, grey).changes
 
 
 def test_long_names_are_cut_and_stay_apart():

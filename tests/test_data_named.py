@@ -128,6 +128,7 @@ def test_cifar_copy_says_so(tmp_path, split):
         assert source.description.startswith(
             f"CIFAR-10 (JPEG re-encoded copy, not the official pixels), {split} part: 10 images"
         )
+        assert source.of_class(3).caveat == "JPEG re-encoded copy, not the official pixels"
 
 
 def test_a_class_that_a_copy_lacks_is_named(tmp_path):

@@ -8,7 +8,7 @@ setting for all data sets and classes; OCGAN's presets have one for grey images,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from importlib import metadata
@@ -68,8 +68,8 @@ class Method:
         Gives the unfitted method for a seed; picklable.
     is_random
         Whether the seed changes its scores.
-    preset
-        Of OCGAN, else None.
+    preset, changes
+        Of OCGAN, and the settings that differ from it, as plain JSON values; else none.
     device
         As in `NoveltyDetector`: where it computes.
     """
@@ -81,6 +81,7 @@ class Method:
     make: Callable[[int], Scorer]
     is_random: bool
     preset: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
 
     @property
@@ -113,24 +114,29 @@ def ocgan(
         As in `NoveltyDetector`.
     """
     config = settle(preset, settings, rule)
-    changed = _changed(preset, settings, rule)
-    changes = [f"{key} {_word(value)}" for key, value in changed.items()]
+    changes = _changes(preset, settings, rule)
     return Method(
-        _name(preset, changed),
-        f"OCGAN ({', '.join([preset, *changes])})",
+        _name(preset, changes),
+        f"OCGAN ({described(preset, changes)})",
         "ocgan",
         config.to_dict() | {"precision": precision},
         partial(_detector, preset, dict(settings), device, precision),
         is_random=True,
         preset=preset,
+        changes=changes,
         device=device,
     )
 
 
-def _name(preset: str, changed: Mapping[str, Any]) -> str:
-    """Name a preset and all that differs from it: ``"paper-ae"``, ``"fast-epochs5"``."""
-    stage = str(changed.get("stage", "")).strip("+")
-    parts = [f"{key}{_word(value)}" for key, value in changed.items() if key != "stage"]
+def described(preset: str, changes: Mapping[str, Any]) -> str:
+    """Name a preset and all that differs from it, for people: ``"paper, epochs 15"``."""
+    return ", ".join([preset, *(f"{key} {_word(value)}" for key, value in changes.items())])
+
+
+def _name(preset: str, changes: Mapping[str, Any]) -> str:
+    """Name a preset and all that differs from it, for files: ``"paper-ae"``, ``"fast-epochs5"``."""
+    stage = str(changes.get("stage", "")).strip("+")
+    parts = [f"{key}{_word(value)}" for key, value in changes.items() if key != "stage"]
     name = "-".join(filter(None, [preset, stage, *parts]))
     if len(name) <= LONGEST_NAME:
         return name
@@ -138,7 +144,7 @@ def _name(preset: str, changed: Mapping[str, Any]) -> str:
     return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
-def _changed(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[str, Any]:
+def _changes(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[str, Any]:
     """Return what differs from a preset, but for what follows from the images or the rest."""
     plain = settle(preset, {}, rule).to_dict()
     wanted = settle(preset, settings, rule).to_dict()

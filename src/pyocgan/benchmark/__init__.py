@@ -4,9 +4,10 @@ A cell is ``DIR/<data set>/protocol<1|2>/<method>/class-<name>-seed<n>.json`` an
 ``.npz`` file with the score of every image tested. `summarise` makes a table's file of them.
 """
 
-from .cells import Cell, Result, finished, provenance, read_scores, results_like
+from .cells import Cell, finished, provenance, results_like
 from .grid import Outcome, busy, check_executor, held_afar, plan, run, unfinished
 from .images import Pool, Trial, open_pool, pool_name
+from .results import Result, read_scores
 from .summary import summarise
 
 __all__ = [

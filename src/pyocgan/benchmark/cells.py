@@ -1,14 +1,12 @@
-"""One cell of the grid: a class, a seed and a method; measured, written, read back, recognised."""
+"""One cell of the grid: a class, a seed and a method; measured, written and recognised."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
 import shlex
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..baselines import Scorer
-from ..config import completed
 from ..data.tree import natural_key
 from ..errors import InputError, OcganError, UsageError, caught
 from ..evaluation import evaluate
@@ -30,41 +27,18 @@ from ..methods import Method, Resumable
 from ..run_folder import command_line
 from ..tasks import Protocol
 from .images import Pool, Trial
-
-Result = dict[str, Any]  # the content of a result file
-
-FORMAT = "pyocgan cell"
-FIGURES = ("auroc", "aupr", "fpr_at_95_tpr")
-CELL_FILES = "class-*-seed*.json"  # all that `cell_file` names
-
-# What tables need of a result, and of what type.
-FIELDS: Mapping[str, Any] = {
-    "dataset": str,
-    "protocol": int | str,
-    "class": str,
-    "seed": int,
-    "method": str,
-    "title": str,
-    "kind": str,
-    "preset": str | None,
-    "is_random": bool,
-    "config": dict,
-    "classes": list,
-    "images": dict,
-    "n_train": int,
-    "n_test": int,
-    "auroc": int | float,
-    "aupr": int | float,
-    "fpr_at_95_tpr": int | float,
-    "seconds": dict,
-    "command": str,
-    "commit": str,
-    "environment": dict,
-}
-INNER_FIELDS = {
-    "images": ("description", "image_rule", "checksum"),
-    "environment": ("machine", "created"),
-}
+from .results import (
+    CELL_FILES,
+    FORMAT,
+    Identity,
+    Measured,
+    Origin,
+    Result,
+    Seen,
+    cell_file,
+    group_folder,
+    read_result,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +63,7 @@ class Cell:
     seed: int
     method: Method
     trial: Trial
-    about: Mapping[str, Any]
+    about: Seen
 
     @classmethod
     def of(cls, pool: Pool, trial: Trial, normal_class: str, seed: int, method: Method) -> Cell:
@@ -118,7 +92,7 @@ class Cell:
         return group_folder(folder, *self.group) / file
 
     @cached_property
-    def identity(self) -> Result:
+    def identity(self) -> Identity:
         """What must be equal for a stored result to be this cell's."""
         return {
             "dataset": self.dataset,
@@ -139,7 +113,7 @@ class Cell:
         digest = sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         return self.path(folder).with_suffix(f".{digest[:12]}.checkpoint")
 
-    def measure(self, checkpoint: Path | None = None) -> tuple[Result, NDArray[np.float64]]:
+    def measure(self, checkpoint: Path | None = None) -> tuple[Measured, NDArray[np.float64]]:
         """Fit, score and evaluate: the result without its origin, and the scores.
 
         With `checkpoint`, a method that can goes on from there.
@@ -149,7 +123,7 @@ class Cell:
 
     def judge(
         self, scorer: Scorer, fit_seconds: float, fitted_together: int = 1
-    ) -> tuple[Result, NDArray[np.float64]]:
+    ) -> tuple[Measured, NDArray[np.float64]]:
         """Score and evaluate what has been fitted, alone or as one of many, as in `measure`."""
         started = time.perf_counter()
         scores = scorer.novelty_scores(self.trial.test_pixels)
@@ -159,22 +133,25 @@ class Cell:
         labels, classes = self.trial.test_labels, self.trial.classes
         untrained = sorted({*labels.tolist()} - {*classes}, key=natural_key)  # as kinds of defects
         figures = evaluate(scores, self.trial.is_novel, labels, (*classes, *untrained))
-        result = self.identity | {
+        # An equal share of the seconds where several were fitted together.
+        shared = {"fitted_together": fitted_together} if fitted_together > 1 else {}
+        result = {
+            **self.identity,
             "format": FORMAT,
             "title": self.method.title,
             "kind": self.method.kind,
             "preset": self.method.preset,
+            "changes": dict(self.method.changes),
             "is_random": self.method.is_random,
             "classes": list(self.trial.classes),
-            "images": dict(self.about),
+            "images": self.about,
             "n_train": len(self.trial.train_rows),
             "n_test": len(self.trial.test_rows),
             **figures.to_dict(),
             "seconds": {"fit": round(fit_seconds, 4), "score": round(score_seconds, 4)},
+            **shared,
         }
-        if fitted_together > 1:  # seconds["fit"] is then an equal share
-            result["fitted_together"] = fitted_together
-        return result, scores
+        return cast("Measured", result), scores
 
     def write(self, path: Path, result: Result, scores: NDArray[np.float64]) -> None:
         """Write the scores, then the result, which means that the cell is finished."""
@@ -196,7 +173,7 @@ class Cell:
 
 def measure(
     cells: Sequence[Cell], checkpoints: Sequence[Path]
-) -> Iterator[tuple[Result, NDArray[np.float64]] | OcganError]:
+) -> Iterator[tuple[Measured, NDArray[np.float64]] | OcganError]:
     """Measure one cell of any method, or many of OCGAN, trained as one program.
 
     Yield for each what `Cell.measure` returns, or the error that it ended with.
@@ -273,53 +250,6 @@ def _checked(cell: Cell, path: Path) -> Result:
     return result
 
 
-def read_result(path: Path) -> Result:
-    """Read a result file; settings of OCGAN that came later are as they are by default.
-
-    Raises
-    ------
-    InputError
-        It is damaged or no result of a benchmark.
-    """
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} cannot be read as a result: {error}") from None
-    if not isinstance(result, dict) or result.get("format") != FORMAT:
-        raise InputError(f"{str(path)!r} is not the result of a benchmark")
-    if fault := _fault(result):
-        raise InputError(f"{str(path)!r} is not a whole result of a benchmark: {fault}")
-    if result["kind"] == "ocgan":
-        result["config"] = completed(result["config"])
-    return result
-
-
-def _fault(result: Result) -> str:
-    """Name the first field that is missing or no such thing; empty where there is none."""
-    for key, kind in FIELDS.items():
-        if key not in result:
-            return f"{key!r} is missing"
-        if not isinstance(result[key], kind):
-            return f"{key!r} is {result[key]!r}"
-    absent = (
-        f"{inner!r} of {key!r} is missing"
-        for key, inners in INNER_FIELDS.items()
-        for inner in inners
-        if inner not in result[key]
-    )
-    return next(absent, "")
-
-
-def read_scores(path: Path) -> dict[str, NDArray[Any]]:
-    """Read index, label, is_novel and score of every image that a result file was measured on.
-
-    The index counts within the test part; for protocol 1 within the whole data set, for dev within
-    the training part.
-    """
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
 def results_like(cell: Cell, folder: Path) -> list[Result]:
     """Read all stored results of a cell's data set, protocol and method, but for damaged ones."""
     paths = group_folder(folder, *cell.group).glob(CELL_FILES)
@@ -330,31 +260,7 @@ def results_like(cell: Cell, folder: Path) -> list[Result]:
     return results
 
 
-def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) -> Path:
-    """Return where the results of a data set, protocol and method lie."""
-    return folder / dataset / f"protocol{protocol}" / method
-
-
-def cell_file(classes: tuple[str, ...], normal_class: str, seed: int) -> str:
-    """Return what the result file of a class and a seed is called."""
-    return f"class-{class_words(classes)[normal_class]}-seed{seed}.json"
-
-
-def class_words(classes: tuple[str, ...]) -> dict[str, str]:
-    """Return a word for each class that is good for file names, no two the same."""
-    words = [re.sub(r"\W+", "-", name).strip("-") for name in classes]
-    named = list(zip(classes, words, strict=True))
-    numbered = {name: f"{index}-{word}" for index, (name, word) in enumerate(named)}
-    count = Counter(word.casefold() for word in words)
-    found = {
-        name: word if word and count[word.casefold()] == 1 else numbered[name]
-        for name, word in named
-    }
-    alone = len({word.casefold() for word in found.values()}) == len(classes)
-    return found if alone else numbered  # as of 1-a, a and a-
-
-
-def provenance() -> Result:
+def provenance() -> Origin:
     """Return what every result of a command says about its origin: commit, and the command."""
     return {"commit": commit(), "command": shlex.join(command_line())}
 
@@ -381,7 +287,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _differences(stored: Result, wanted: Result) -> str:
+def _differences(stored: Mapping[str, object], wanted: Mapping[str, object]) -> str:
     """Say what differs: ``"config (epochs 5, now 10)"``; empty if nothing does."""
     changed = [key for key in wanted if stored.get(key) != wanted[key]]
     return ", ".join(_difference(key, stored.get(key), wanted[key]) for key in changed)

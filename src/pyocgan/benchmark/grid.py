@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import joblib
 import numpy as np
@@ -25,8 +25,9 @@ from ..errors import OcganError, UsageError
 from ..methods import Method
 from ..run_folder import environment
 from ..tasks import Protocol
-from .cells import Cell, Result, finished, measure
+from .cells import Cell, finished, measure
 from .images import Pool
+from .results import Environment, Measured, Origin, Result
 
 Executor = Literal["local", "ray"]
 _End = tuple[Result | None, str | None]  # of a cell: result and error
@@ -107,7 +108,7 @@ def unfinished(cells: Iterable[Cell], folder: Path, *, overwrite: bool = False) 
 def run(
     cells: Sequence[Cell],
     folder: Path,
-    about: Mapping[str, Any],
+    about: Origin,
     *,
     jobs: int = 1,
     executor: Executor = "local",
@@ -192,9 +193,7 @@ def _outcomes(cells: Sequence[Cell], ends: Sequence[_End]) -> Iterator[Outcome]:
         yield Outcome(cell, *end)
 
 
-def _compute(
-    cells: Sequence[Cell], folder: Path, about: Mapping[str, Any], overwrite: bool
-) -> list[_End]:
+def _compute(cells: Sequence[Cell], folder: Path, about: Origin, overwrite: bool) -> list[_End]:
     """Compute cells, but for those that another process has or had; give result or error."""
     ends: dict[Cell, _End] = {}
     with ExitStack() as claims:
@@ -217,19 +216,19 @@ def _compute(
 
 def _write(
     cell: Cell,
-    measured: tuple[Result, NDArray[np.float64]] | OcganError,
+    measured: tuple[Measured, NDArray[np.float64]] | OcganError,
     folder: Path,
-    about: Mapping[str, Any],
+    about: Origin,
 ) -> _End:
     if isinstance(measured, OcganError):
         return None, str(measured)
     threads = max(pool["num_threads"] for pool in threadpool_info())  # of this process, at most
-    here = {**environment(), "threads": threads}
+    here = cast("Environment", {**environment(), "threads": threads})
     if cell.method.settled_device == "cuda":
         here["machine"] += f", {_gpu()}"
-    result, scores = {**measured[0], **about, "environment": here}, measured[1]
+    result: Result = {**measured[0], **about, "environment": here}
     try:
-        cell.write(cell.path(folder), result, scores)
+        cell.write(cell.path(folder), result, measured[1])
     except OcganError as error:
         return None, str(error)
     return result, None
@@ -246,7 +245,7 @@ def _compute_alone(
     number: int,
     cells: Sequence[Cell],
     folder: Path,
-    about: Mapping[str, Any],
+    about: Origin,
     overwrite: bool,
     parent: int | None,
 ) -> tuple[int, list[_End]]:

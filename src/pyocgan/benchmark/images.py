@@ -29,6 +29,7 @@ from ..data.named import find_named, named_in_folder
 from ..errors import InputError, UsageError
 from ..files import expanded
 from ..tasks import TESTED_PART, Protocol
+from .results import Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +100,9 @@ class Pool:
 
     Parameters
     ----------
-    name
-        For paths and tables: of the data set, or of the folder or file.
+    given, name
+        Path or name as it was given; and for paths and tables, of the data set, or of the folder or
+        file.
     protocol
         1 or 2 of the paper's section 4.1, or dev: protocol 1 within the training part.
     rule
@@ -113,6 +115,7 @@ class Pool:
         What was inferred, and what is changed of test images unlike those that train.
     """
 
+    given: str
     name: str
     protocol: Protocol
     rule: ImageRule
@@ -126,12 +129,14 @@ class Pool:
         return self.sources[0].classes
 
     @cached_property
-    def about(self) -> dict[str, Any]:
-        """What was read: descriptions, with any caveat about the pixels, and checksums."""
+    def about(self) -> Seen:
+        """What was read."""
         parts = [*(["train"] if self.protocol == 2 else []), TESTED_PART[self.protocol]]
         pairs = list(zip(parts, self.sources, self.images, strict=False))
         return {
+            "source": self.given,
             "description": "; ".join(source.description for _, source, _ in pairs),
+            "caveat": self.sources[-1].caveat,
             "image_rule": self.rule.describe(),
             "checksum": {part: images.fingerprint() for part, _, images in pairs},
         }
@@ -200,7 +205,7 @@ def open_pool(
     if test is not train:
         test_images, notes = _read(test, rule), (*notes, *fitting_notes(test, rule))
     images = train_images, test_images
-    return Pool(pool_name(source), protocol, rule, (train, test), images, notes)
+    return Pool(source, pool_name(source), protocol, rule, (train, test), images, notes)
 
 
 def _read(source: Source, rule: ImageRule) -> Images:

@@ -11,8 +11,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_json
 from ..tasks import Protocol
-from .cells import CELL_FILES, FIGURES, Result, cell_file, group_folder, read_result
 from .grid import chosen_classes, own_seeds
+from .results import CELL_FILES, FIGURES, Figure, Result, cell_file, group_folder, read_result
 
 DIGITS = 6  # of every figure in a summary
 
@@ -81,9 +81,10 @@ def summary(
         "title": first["title"],
         "kind": first["kind"],
         "preset": first["preset"],
+        "changes": first["changes"],
         "config": first["config"],
-        "command": _all("command", wanted),
-        "commit": _all("commit", wanted),
+        "command": "; ".join(_unique(result["command"] for result in wanted.values())),
+        "commit": "; ".join(_unique(result["commit"] for result in wanted.values())),
         "machine": ", ".join(_unique(r["environment"]["machine"] for r in wanted.values())),
         "created": _days(r["environment"]["created"] for r in wanted.values()),
         "environment": {k: v for k, v in first["environment"].items() if k != "created"},
@@ -142,8 +143,8 @@ def _check_alike(cells: Cells) -> None:
     """Refuse to average cells of other settings or of another version of the data."""
     (name, seed), first = next(iter(cells.items()))
     for place, result in cells.items():
-        for key in ("config", "classes", "images"):
-            if _essence(result, key) != _essence(first, key):
+        for key, essence in _essence(result).items():
+            if essence != _essence(first)[key]:
                 raise InputError(
                     f"{_place(result, *place)} has other {key} than {_place(first, name, seed)}, "
                     "and they are not averaged: delete the one that is out of date, and ocgan "
@@ -151,9 +152,10 @@ def _check_alike(cells: Cells) -> None:
                 )
 
 
-def _essence(result: Result, key: str) -> Any:
+def _essence(result: Result) -> dict[str, Any]:
     """Return what must be equal: of the images their pixels, not what is said of them."""
-    return result[key]["checksum"] if key == "images" else result[key]
+    images = result["images"]["checksum"]
+    return {"config": result["config"], "classes": result["classes"], "images": images}
 
 
 def _row(result: Result) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def _row(result: Result) -> dict[str, Any]:
 
 
 def _class_means(
-    cells: Cells, names: Sequence[str], seeds: Sequence[int], figure: str
+    cells: Cells, names: Sequence[str], seeds: Sequence[int], figure: Figure
 ) -> dict[str, float]:
     return {name: fmean(cells[name, seed][figure] for seed in seeds) for name in names}
 
@@ -186,11 +188,6 @@ def _days(times: Iterable[str]) -> str:
     """Return the day, or the first and the last, of times as 2026-01-02T03:04:05Z."""
     days = sorted(time[:10] for time in times)
     return " to ".join(dict.fromkeys((days[0], days[-1])))
-
-
-def _all(key: str, cells: Cells) -> str:
-    """Return what all cells say, or all that is said, one after the other."""
-    return "; ".join(_unique(result[key] for result in cells.values()))
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -7,8 +7,6 @@ be opened, or are not those tested, a line says so and no image is shown.
 from __future__ import annotations
 
 import base64
-import itertools
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..benchmark.cells import read_scores
-from ..benchmark.images import pool_name
+from ..benchmark.results import read_scores
 from ..data import Images, infer_rule, open_source, read
 from ..errors import InputError, OcganError, system_reason
 from ..figures import png_bytes
@@ -97,7 +94,7 @@ def _tested(table: Table, row: Row, data_root: Path) -> Images:
     InputError
         They are not there, or are others.
     """
-    recorded, part = _recorded(row.command, table.dataset), TESTED_PART[table.protocol]
+    recorded, part = row.data["source"], TESTED_PART[table.protocol]
     source = open_source(recorded, split=part, data_root=data_root)
     trained = source
     if table.protocol == 2:
@@ -120,17 +117,6 @@ def _check_same(images: Images, scores: Mapping[str, NDArray[Any]], path: Path) 
         raise InputError(f"{str(path)!r} is of other images")
     if not np.array_equal(np.asarray(images.labels)[index], scores["label"]):
         raise InputError(f"{str(path)!r} is of images with other labels")
-
-
-def _recorded(command: str, dataset: str) -> str:
-    """Return the path that a command gave for a data set, or its name."""
-    try:
-        words = shlex.split(command.partition("; ")[0])
-    except ValueError:  # a path that holds "; ", which stands between the commands of a table
-        return dataset
-    given = [word.partition("=")[2] for word in words if word.startswith("--dataset=")]
-    given += [after for word, after in itertools.pairwise(words) if word == "--dataset"]
-    return next((path for path in given if pool_name(path) == dataset), dataset)
 
 
 def _chosen_classes(row: Row) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ..benchmark.cells import FIGURES, cell_file, group_folder
+from ..benchmark.results import FIGURES, Seen, cell_file, group_folder
 from ..benchmark.summary import stored_groups, summary
 from ..config import PRESETS
 from ..data import NAMED
@@ -38,7 +38,7 @@ class Row:
 
     Parameters
     ----------
-    name, title, kind, preset
+    name, title, kind, preset, changes
         As in `Method`.
     config
         Its settings.
@@ -49,13 +49,14 @@ class Row:
     command, commit, machine, created
         Where the numbers come from; ``created`` is empty where the file does not say.
     data
-        Description, image rule and checksum of the images.
+        What was read of the data set.
     """
 
     name: str
     title: str
     kind: str
     preset: str | None
+    changes: Mapping[str, Any]
     config: Mapping[str, Any]
     classes: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -64,7 +65,7 @@ class Row:
     commit: str
     machine: str
     created: str
-    data: Mapping[str, Any]
+    data: Seen
 
     @property
     def origin(self) -> tuple[str, str, str, str]:
@@ -82,11 +83,6 @@ class Row:
         """Whether this is the paper's whole method with the paper's score, and nothing beside."""
         is_whole = self.preset == "paper" and self.config.get("stage") == FULL
         return is_whole and list(self.config.get("scores", ["error"])) == ["error"]
-
-    @property
-    def settings(self) -> str:
-        """Of OCGAN, its preset and what differs from it: ``"paper, epochs 15"``."""
-        return self.title.removeprefix("OCGAN (").removesuffix(")")
 
     def values(self, name: str, figure: str = "auroc") -> list[float]:
         """Return a figure of one class for every seed."""
@@ -245,6 +241,7 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
             title=content["title"],
             kind=content["kind"],
             preset=content["preset"],
+            changes=content["changes"],
             config=content["config"],
             classes=tuple(content["classes"]),
             seeds=tuple(content["seeds"]),

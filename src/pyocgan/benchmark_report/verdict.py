@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..methods import described
 from .bootstrap import Interval
 from .layout import interval_text
-from .tables import Row, Table, best, dataset_title
+from .tables import Row, Table, best
 
 # By method, the mean AUROCs of R resamples, (R,): the r-th from the same draws for all methods.
 Resampled = Mapping[str, NDArray[np.float64]]
@@ -118,7 +119,7 @@ def verdict(table: Table, resampled: Resampled | None = None) -> Verdict:
     ours, free = best(table.presets), best(table.of_kind("baseline"))
     variants = [row for row in table.presets if row.is_the_papers]
     # The preset as it stands, if it was run: not whichever variant of it these test images prefer.
-    papers = best([row for row in variants if row.settings == row.preset] or variants)
+    papers = best([row for row in variants if not row.changes] or variants)
 
     def compare(row: Row | None) -> Comparison | None:
         return Comparison.of(row, free, resampled) if row and free else None
@@ -146,9 +147,12 @@ def headline(found: Verdict) -> str:
 
 
 def _named(row: Row) -> str:
-    if row.is_the_papers:
-        return f"OCGAN as in the paper (preset {row.settings})"
-    return f"The preset {row.settings}"
+    settings = described(row.preset or "", row.changes)
+    return (
+        f"OCGAN as in the paper (preset {settings})"
+        if row.is_the_papers
+        else f"The preset {settings}"
+    )
 
 
 def _place(row: Row, pair: Comparison) -> str:
@@ -227,7 +231,7 @@ def notes(table: Table) -> list[str]:
     for caveat in caveats(table):
         beside = " The printed row comes from the official files." if table.printed else ""
         lines.append(f"The data measured on here: {caveat}.{beside}")
-    seen = [row.data.get("checksum") for row in table.rows]  # of pixels, as methods see them
+    seen = [row.data["checksum"] for row in table.rows]  # of pixels, as methods see them
     if any(one != other for one, other in pairwise(seen)):
         lines.append("Not all rows were measured on the same pixels: see the lines below.")
     if not table.of_kind("baseline"):
@@ -241,12 +245,7 @@ def notes(table: Table) -> list[str]:
 
 def caveats(table: Table) -> list[str]:
     """Return how the images of a named data set differ from the official ones, as described."""
-    return sorted({_caveat(table, row) for row in table.rows} - {""})
-
-
-def _caveat(table: Table, row: Row) -> str:
-    before, found, rest = str(row.data.get("description")).partition(" (")
-    return rest.partition(")")[0] if found and before == dataset_title(table.dataset) else ""
+    return sorted({row.data["caveat"] for row in table.rows} - {""})
 
 
 @dataclass(frozen=True)
@@ -272,10 +271,10 @@ def data_seen(table: Table) -> list[str]:
     """Describe the images measured on; where rows differ, with the methods that saw them."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in table.rows:
-        groups[repr((row.data.get("description"), row.data.get("checksum")))].append(row)
+        groups[repr((row.data["description"], row.data["checksum"]))].append(row)
     said = [(", ".join(row.name for row in rows), _data(rows[0])) for rows in groups.values()]
     return [text if len(said) == 1 else f"{names}: {text}" for names, text in said]
 
 
 def _data(row: Row) -> str:
-    return f"{row.data.get('description')}; {row.data.get('image_rule')}"
+    return f"{row.data['description']}; {row.data['image_rule']}"

@@ -411,11 +411,11 @@ def _estimate(known: Sequence[Result], left: int, jobs: int) -> float | None:
 
 def _print_results(results: dict[Cell, Result | None], *, as_json: bool) -> None:
     """Print the mean of each data set and method, where all its cells are finished."""
-    from ..benchmark.cells import FIGURES
+    from ..benchmark.results import FIGURES
 
     if as_json:
         keys = ("dataset", "protocol", "method", "class", "seed", *FIGURES, "seconds")
-        done = [result for result in results.values() if result is not None]
+        done = [dict(result) for result in results.values() if result is not None]
         print(json.dumps([{key: result[key] for key in keys} for result in done]))
         return
     rows = []

@@ -103,7 +103,7 @@ class NamedSet:
                 f"{self.title} in {folder} lacks its labels: `ocgan data fetch {self.name}` "
                 "gets what is missing"
             )
-        return retitled(source, self._opening(split, caveat), self.classes)
+        return retitled(source, self._opening(split, caveat), self.classes, caveat)
 
     def _opening(self, split: str, caveat: str) -> str:
         part = f", {split} part" if self.has_split and split != "all" else ""

@@ -37,6 +37,8 @@ class Source:
         Where the images lie.
     rows
         (N,) the index of each image in the store.
+    caveat
+        How pixels of a named data set differ from the official ones; empty if they do not.
     """
 
     description: str
@@ -45,6 +47,7 @@ class Source:
     classes: tuple[str, ...]
     store: Store = field(repr=False)
     rows: NDArray[np.intp] = field(repr=False)
+    caveat: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -200,10 +203,10 @@ def make_source(
     return Source(description, tuple(names), labels, tuple(classes), store, rows)
 
 
-def retitled(source: Source, opening: str, classes: Sequence[str]) -> Source:
+def retitled(source: Source, opening: str, classes: Sequence[str], caveat: str) -> Source:
     """Describe a source by other first words, with its classes in their official order."""
     description = f"{opening} {count_text(len(source))}{_classes_text(classes)}"
-    return replace(source, description=description, classes=tuple(classes))
+    return replace(source, description=description, classes=tuple(classes), caveat=caveat)
 
 
 def count_text(count: int) -> str:
