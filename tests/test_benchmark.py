@@ -878,6 +878,11 @@ def test_long_names_are_cut_and_stay_apart():
     assert names[0] == ocgan("fast", many | {"latent_size": 3}, rule).name
 
 
+def test_times_are_written_as_clocks_show_them():
+    written = [terminal.duration(seconds) for seconds in (None, 0, 9.6, 125, 3599.4, 3725)]
+    assert written == ["unknown", "0:00", "0:10", "2:05", "59:59", "1:02:05"]
+
+
 @pytest.mark.parametrize("width", [None, 80])
 def test_a_table_shows_its_numbers_whatever_names_are_beside_them(width, monkeypatch, capsys):
     if width:

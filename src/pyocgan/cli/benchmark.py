@@ -289,7 +289,7 @@ class _Silent:
     def left(self) -> str:
         """The time left, if all cells are alike."""
         seconds = (time.monotonic() - self.started) / max(self.done, 1) * (self.to_do - self.done)
-        return _duration(seconds)
+        return terminal.duration(seconds)
 
 
 class _Lines(_Silent):
@@ -393,7 +393,7 @@ def _print_plan(
         print(json.dumps(rows))
         return
     texts = [
-        [_duration(value) if key == "seconds" else str(value) for key, value in row.items()]
+        [terminal.duration(value) if key == "seconds" else str(value) for key, value in row.items()]
         for row in rows
     ]
     header = ["data set", "protocol", "method", "cells", "finished", "elsewhere", "to do", "time"]
@@ -433,13 +433,6 @@ def _by_group(cells: Iterable[Cell]) -> dict[Group, list[Cell]]:
     for cell in cells:
         groups[cell.group].append(cell)
     return dict(groups)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
 
 
 # ---- flags ---------------------------------------------------------------------------------------

@@ -48,6 +48,15 @@ def json_text(content: Any) -> str:
     return text
 
 
+def duration(seconds: float | None) -> str:
+    """Write a time as 2:05 or 1:02:05; ``"unknown"`` for None."""
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def display(*, quiet: bool = False) -> Silent:
     """Return a live display on a terminal, plain lines otherwise, nothing where `quiet`."""
     if quiet:
@@ -81,7 +90,7 @@ class Lines(Silent):
         if last or now - self.shown >= PLAIN_LINE_SECONDS:
             self.shown = now
             left = (now - self.started) / max(done - self.first, 1e-9) * (1 - done)
-            rest = "" if last else f"  {_duration(left)} left"
+            rest = "" if last else f"  {duration(left)} left"
             note(_describe(progress.record, progress.epochs) + rest)
 
 
@@ -239,8 +248,3 @@ def _losses(record: Record) -> str:
 
 def _validation(record: Record) -> str:
     return f"validation {record.validation_error:.5f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
