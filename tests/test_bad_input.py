@@ -169,11 +169,11 @@ def test_every_command_on_what_is_not_there(command, model, tmp_path, name):
     check(command(*name.split(), *arguments), 3, "'gone' is no file, no folder and no data set")
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_empty_argument_is_not_the_present_folder(command, tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     write_tree(tmp_path, ["a.png"])
-    words = ["", "--out", "m"] if place == 0 else [".", "--out", ""]
+    words = (["", "--out", "m"], [".", "--out", ""], [".", "--out="])[place]
     code, _, errors = command("train", *words)
     assert code == 2
     assert errors[-1].startswith("ocgan: an argument is empty")

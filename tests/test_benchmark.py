@@ -571,7 +571,10 @@ def test_a_claim_of_another_host_is_described(tmp_path, pools, spy, capsys):
     assert "1 cells are left to other processes" in said
     assert f"process 7 of host 'elsewhere' since ; if it has ended, delete '{tmp_path}" in said
     with claims.claimed(path.with_name("class-8-seed0.json")):
-        assert claims.claim_from_afar(path.with_name("class-8-seed0.json")) is None
+        here = path.with_name("class-8-seed0.json")
+        assert claims.unsure_claim(here) is None
+    write_claim(here, pid=os.getpid())  # as where nobody can tell when a process started
+    assert f"process {os.getpid()} of host" in claims.unsure_claim(here)
 
 
 # ---- identity ------------------------------------------------------------------------------------

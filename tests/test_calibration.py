@@ -71,6 +71,9 @@ def test_above_the_threshold_means_p_of_fpr_or_less_exactly(n):
 
 def test_rates_may_be_numpys():
     assert images_needed(np.float32(0.5)) == images_needed(np.float64(0.5)) == 1
+    for number in (np.float32, np.float16, np.float64):
+        assert images_needed(number(0.01)) == images_needed(0.01) == 99
+        assert Calibration.of(np.arange(99.0)).threshold(number(0.01)) == 98
 
 
 def test_what_is_added_for_rounding_grows_with_what_the_scores_are_multiplied_by():

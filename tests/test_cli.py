@@ -24,10 +24,12 @@ import pyocgan.data
 from conftest import TINY, ocgan, tiny_flags
 from data_fixtures import write_idx, zip_tree
 from pyocgan import detector as detector_module
+from pyocgan import evidence
 from pyocgan.claims import claimed
 from pyocgan.config import FIELDS, resolve
 from pyocgan.data.named import NAMED
 from pyocgan.detector import NoveltyDetector
+from pyocgan.errors import OcganError
 
 TRAIN = ("train", "digits", "--class=8", "--fpr=0.1", "--device=cpu", *tiny_flags())
 
@@ -302,6 +304,8 @@ def test_paths_from_the_command_line_and_from_standard_input(command, model, pic
     assert [row["path"] for row in rows_of(expected)] == paths
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*paths, "", ""])))
     assert command("predict", model, "-")[:2] == (0, expected)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeff" + "\r\n".join(paths)))
+    assert command("predict", model, "-")[:2] == (0, expected)
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(paths)))
     assert command("predict", model, "-", "--json")[0] == 0
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
@@ -367,6 +371,14 @@ def test_heat_maps_lie_among_no_other_files(command, model, pictures, tmp_path):
         assert (code, out) == (2, "")
         assert errors[-1].startswith(f"ocgan: --heatmaps {str(folder)!r} holds files already")
         assert sorted(folder.iterdir()) == before
+
+
+def test_heat_maps_are_not_drawn_where_the_next_run_would_score_them(command, model, pictures):
+    for images in ([pictures], [pictures / "8" / "00.png", pictures]):
+        code, out, errors = command("predict", model, *images, "--heatmaps", pictures / "maps")
+        assert (code, out) == (2, "")
+        assert f"{str(pictures / 'maps')!r} is in {str(pictures)!r}, whose images" in errors[-1]
+    assert not (pictures / "maps").exists()
 
 
 @pytest.mark.parametrize("target", ["image", "zip", "list", "idx", "model.json", "weights"])
@@ -553,6 +565,32 @@ def test_an_interruption_while_images_are_read_ends_that_at_once(command, tmp_pa
     assert code == 130
     assert errors[-1] == "ocgan: interrupted"
     assert not (tmp_path / "m").exists()
+
+
+def test_an_interruption_while_the_model_is_finished_leaves_it(command, tmp_path, monkeypatch):
+    gather = evidence.gather
+
+    def interrupted(*given, **named):
+        signal.raise_signal(signal.SIGINT)
+        gather(*given, **named)
+
+    monkeypatch.setattr(evidence, "gather", interrupted)
+    code, _, errors = command(*TRAIN, "--out", tmp_path / "m", "--quiet")
+    assert code == 0
+    assert errors[-2:] == [
+        "interrupted: stopping where it can go on from; once more stops at once …",
+        "the training was done already: the model is kept",
+    ]
+    assert NoveltyDetector.load(tmp_path / "m")
+
+
+def test_where_nothing_can_be_written_no_image_is_read(command, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(detector_module, "read_inferred", None)
+    code, _, errors = command(*TRAIN, "--out", tmp_path / "file")
+    assert code == 1
+    assert errors[-1].startswith("ocgan: cannot write ")
+    assert errors[-1].endswith("is no folder")
 
 
 def test_fail_on_novel(command, model, pictures, detector, eights):
@@ -935,6 +973,27 @@ def test_one_normal_class_in_train_needs_no_name(command, digits, tmp_path):
     code, out, _ = command("evaluate", tmp_path / "m", "--json")
     assert code == 0
     assert json.loads(out)["normal_class"] == "good"
+    shutil.move(tmp_path / "set", tmp_path / "moved")
+    elsewhere = ("evaluate", tmp_path / "m", tmp_path / "moved", "--no-baselines", "--json")
+    assert json.loads(command(*elsewhere)[1])["normal_class"] == "good"
+
+
+def test_figures_are_printed_whatever_becomes_of_the_scores(
+    command, trained, tmp_path, monkeypatch
+):
+    arguments = ("evaluate", trained / "two", "--no-baselines", "--json", "--scores")
+    code, out, errors = command(*arguments, tmp_path)  # a folder
+    assert (code, out) == (1, "")
+    assert errors[-1].endswith("it is there and is no plain file")
+    assert not [*tmp_path.iterdir()]
+
+    def full(*_):
+        raise OcganError("the disk is full")
+
+    monkeypatch.setattr(import_module("pyocgan.cli.evaluate"), "_write_scores", full)
+    code, out, errors = command(*arguments, tmp_path / "s.csv")
+    assert (code, errors[-1]) == (1, "ocgan: the disk is full")
+    assert "auroc" in out
 
 
 def test_every_score_is_kept(command, trained, tmp_path):

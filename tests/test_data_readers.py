@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from data_fixtures import (
     cifar_batches,
@@ -151,6 +151,12 @@ def test_columns_that_are_passed_over_are_named(tmp_path):
         ("a.png,good\nb.png,bad,0.5\n", "line 2: .* is not path,label"),
         ('"a.png","two\nlines"\nb.png,bad,0.5\n', "line 3: .* is not path,label"),
         (",good\n", "line 1: .* is not path,label"),
+        (f'"{"a" * 140_000}"\n', "line 1: field larger than field limit"),
+        (
+            ",".join(["label", *(f"pixel{i}" for i in range(784))]),
+            r"^list l\.csv, line 1: \['label', 'pixel0', .{38}, …\] is not path,label: tables of "
+            "pixels are not read",
+        ),
     ],
 )
 def test_bad_list_files(tmp_path, text, message):
@@ -617,10 +623,22 @@ def test_pillows_images_are_taken_as_they_are(tmp_path):
             read(open_source(opened), rule_of_file).pixels,
             read(open_source(tmp_path / "e.png"), rule_of_file).pixels,
         )
+    with Image.open(tmp_path / "a.png") as opened, pytest.raises(InputError, match="given 3 times"):
+        open_source([opened, grey, opened, opened])
     with Image.open(tmp_path / "a.png") as closed:
         pass
     with pytest.raises(UnreadableImage, match=r"^1 cannot be read"):
         read(open_source([grey, closed]), rule)
+
+
+def test_pages_of_a_file_are_not_taken_for_its_last_one(tmp_path):
+    pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (1, 2, 3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with Image.open(tmp_path / "a.tif") as file:
+        with pytest.raises(InputError, match=r"given 3 times, as ImageSequence .*page\.copy\(\)"):
+            open_source(ImageSequence.Iterator(file))
+        copies = open_source(page.copy() for page in ImageSequence.Iterator(file))
+    assert read(copies, SMALL).pixels[:, 0, 0, 0].tolist() == [1, 2, 3]
 
 
 def test_paths_may_come_from_whatever_yields_them(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def test_flat_images_have_natural_order_and_no_labels(opened):
     assert source.labels is None
     assert source.classes == ()
     assert source.description == f"{opened.kind} of 4 images"
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_class_is_found_however_its_letters_are_composed(opened, forms):
+    typed, stored = (normalize(form, "Schräg") for form in forms)
+    source = opened([f"{stored}/a.png", "gerade/b.png"])
+    assert source.class_name(typed) == stored
+    assert len(source.of_class(typed)) == 1
 
 
 def test_names_and_pixels_belong_together(opened):

@@ -563,6 +563,32 @@ def test_saving_removes_earlier_weights_and_nothing_of_the_users(detector, tmp_p
     assert not earlier.exists()
 
 
+def test_two_saves_at_once_leave_one_model(detector, tmp_path, eights, monkeypatch):
+    other, write_json = tiny(settings={"epochs": 1}).fit(eights), model_folder.write_json
+
+    def overtaken(path, value):
+        write_json(path, value)
+        monkeypatch.undo()
+        other.save(tmp_path)
+
+    monkeypatch.setattr(model_folder, "write_json", overtaken)
+    detector.save(tmp_path)
+    np.testing.assert_array_equal(
+        NoveltyDetector.load(tmp_path).novelty_scores(eights), other.novelty_scores(eights)
+    )
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_begun_anew_it_is_saved_before_the_first_iteration(eights, tmp_path):
+    """A run folder already says what is trained now: killed, it must not go on with the old."""
+    path = tmp_path / "checkpoint"
+    for _ in tiny(random_state=1).iter_fit(eights, checkpoint=path):
+        pass
+    steps = tiny(random_state=2).iter_fit(eights, checkpoint=path, resume=False)
+    next(steps), next(steps)
+    assert next(tiny(random_state=2).iter_fit(eights, checkpoint=path)).iteration == 0
+
+
 def test_loading_draws_no_random_numbers(model):
     before = torch.get_rng_state()
     NoveltyDetector.load(model)

@@ -32,19 +32,23 @@ class SplitCounts:
 
 def images_needed(fpr: float) -> int:
     """Return the fewest calibration images with which a p-value can be as small as `fpr`."""
-    check_fpr(fpr)
+    fpr = check_fpr(fpr)
     n = max(1, math.floor(1 / fpr) - 1)
     while 1 / (n + 1) > fpr:  # at most twice: the division above is rounded
         n += 1
     return n
 
 
-def check_fpr(fpr: float) -> None:
-    """Refuse a false-alarm rate outside (0, 1), or too small for any number of images."""
+def check_fpr(fpr: float) -> float:
+    """Refuse a false-alarm rate outside (0, 1), or too small for any number of images.
+
+    Returns Python's number of the same digits: NumPy's float32 of 0.01 is a little less than that.
+    """
     if not (isinstance(fpr, (int, float, np.floating)) and SMALLEST_FPR <= fpr < 1):
         raise UsageError(
             f"fpr = {fpr!r} must be a false-alarm rate between {SMALLEST_FPR:g} and 1, such as 0.01"
         )
+    return float(str(fpr))
 
 
 def split_counts(n: int, *, validation: float, calibration: float, fpr: float) -> SplitCounts:
@@ -144,7 +148,7 @@ class Calibration:
         UsageError
             When `fpr` is under 1/(n+1), which no p-value can reach.
         """
-        check_fpr(fpr)
+        fpr = check_fpr(fpr)
         n = len(self.scores)
         # p ≤ fpr: fewer than k calibration scores ≥ score. Found among the p-values themselves,
         # since fpr * (n + 1) is rounded: 0.29 * 100 is less than 29.

@@ -45,11 +45,15 @@ def is_claimed(path: Path) -> bool:
     return bool(claims) and not _is_stale(claims[-1])
 
 
-def claim_from_afar(path: Path) -> str | None:
-    """Describe the claim of another host on the file `path`; None where there is none."""
+def unsure_claim(path: Path) -> str | None:
+    """Describe a claim on the file `path` whose process may have died; None where there is none.
+
+    Nobody here knows of another host's, nor, but for Linux, whether a number is still the same
+    process's.
+    """
     claims = _claims(path)
     holder = _read(claims[-1]) if claims else None
-    if holder is None or holder["host"] == socket.gethostname():
+    if holder is None or (holder["host"] == socket.gethostname() and holder["started"]):
         return None
     return (
         f"process {holder['pid']} of host {holder['host']!r} since {holder['time']}; if it has "

@@ -165,7 +165,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         With `checkpoint`, a file, training goes on from there if it exists, and is saved there
         every `checkpoint_seconds`, when the generator is closed, and at the end: delete it when
         the model is kept. What interrupts an iteration, as Ctrl-C may, leaves the last of these.
-        Without `resume` training begins anew, and what is there stays until it is first saved.
+        Without `resume` training begins anew, and is saved there before its first iteration.
         """
         checkpoint = None if checkpoint is None else expanded(checkpoint)
         prepared, training = self._begin(X, checkpoint if resume else None)
@@ -174,6 +174,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             yield from training.run()
         else:
             identity = self._identity(prepared, training)
+            if not resume:
+                training.save(checkpoint, identity)
             yield from training.run_with_checkpoints(checkpoint, identity, checkpoint_seconds)
         self._finish(prepared, training)
 

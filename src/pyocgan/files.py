@@ -126,6 +126,22 @@ def check_writable(folder: Path) -> None:
     (folder / ".writable").unlink(missing_ok=True)
 
 
+def check_replaceable(path: Path) -> None:
+    """Make the folder of a file that is written later, and try to; `path` stays as it is."""
+    with contextlib.suppress(_TriedError), replacing(path):
+        raise _TriedError
+
+
+def check_creatable(folder: Path) -> None:
+    """Try a write in `folder`, or where it would be made; nothing is made."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    check_replaceable(there / ".writable")
+
+
+class _TriedError(Exception):
+    """A write has begun, and need not end."""
+
+
 def _plain(value: Any) -> Any:
     """Turn numpy's numbers into Python's."""
     if isinstance(value, np.generic):

@@ -45,8 +45,8 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
             (folder / name).unlink()
         raise
     for old in folder.glob(f"weights-{'[0-9a-f]' * 12}.safetensors"):
-        if old.name != name:
-            old.unlink()
+        if not _names(folder, old.name):  # another process may have written there meanwhile
+            old.unlink(missing_ok=True)
 
 
 def files(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ A cell is ``DIR/<data set>/protocol<1|2>/<method>/class-<name>-seed<n>.json`` an
 """
 
 from .cells import Cell, finished, provenance, results_like
-from .grid import Outcome, busy, check_executor, held_afar, plan, run, unfinished
+from .grid import Outcome, busy, check_executor, plan, run, unfinished, unsure_claims
 from .images import Pool, Trial, open_pool, pool_name
 from .results import Result, read_scores
 from .summary import summarise
@@ -19,7 +19,6 @@ __all__ = [
     "busy",
     "check_executor",
     "finished",
-    "held_afar",
     "open_pool",
     "plan",
     "pool_name",
@@ -29,4 +28,5 @@ __all__ = [
     "run",
     "summarise",
     "unfinished",
+    "unsure_claims",
 ]

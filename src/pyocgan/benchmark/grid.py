@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
-from ..claims import claim_from_afar, claimed, is_claimed
+from ..claims import claimed, is_claimed, unsure_claim
 from ..data import ImageRule
 from ..data.source import class_named
 from ..errors import OcganError, UsageError
@@ -171,9 +171,9 @@ def busy(cells: Iterable[Cell], folder: Path) -> int:
     return sum(is_claimed(cell.path(folder)) for cell in cells)
 
 
-def held_afar(cells: Iterable[Cell], folder: Path) -> list[str]:
-    """Describe the claims of other hosts: nobody here knows whether their processes live."""
-    return [text for cell in cells if (text := claim_from_afar(cell.path(folder)))]
+def unsure_claims(cells: Iterable[Cell], folder: Path) -> list[str]:
+    """Describe the claims on cells of which nobody here knows whether their processes live."""
+    return [text for cell in cells if (text := unsure_claim(cell.path(folder)))]
 
 
 def _stacks(cells: Sequence[Cell], size: int) -> list[list[Cell]]:

@@ -85,7 +85,7 @@ def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     try:
         words = [STDIN if word == "-" else _expanded(word) for word in argv]  # - is an option
-        if "" in words:
+        if any(map(_is_empty, words)):
             raise UsageError("an argument is empty, perhaps a shell variable without a value")
         if STDIN in words and argv[0] != predict.__name__:
             raise UsageError("- is for ocgan predict alone: name a file")
@@ -112,6 +112,12 @@ def run(argv: Sequence[str]) -> int:
         where = "" if error.filename is None else f"{error.filename!r}: "
         return _fail(f"{where}{system_reason(error)}", OcganError.exit_code)
     return code if isinstance(code, int) else 0
+
+
+def _is_empty(word: str) -> bool:
+    """Say whether an argument, or the value behind --flag=, is nothing."""
+    _, equals, value = word.partition("=") if word.startswith("--") else ("", "=", word)
+    return bool(equals) and not value
 
 
 def _expanded(word: str) -> str:

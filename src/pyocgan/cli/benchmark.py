@@ -256,7 +256,7 @@ def _stored(
     cells: Sequence[Cell], failed: Sequence[Outcome], out: Path, *, overwrite: bool
 ) -> dict[Cell, Result | None]:
     """Return the result of every cell that has one; say who is working on the others."""
-    from ..benchmark import finished, held_afar
+    from ..benchmark import finished, unsure_claims
 
     bad = {outcome.cell for outcome in failed}
     results = {
@@ -265,7 +265,7 @@ def _stored(
     left = [cell for cell, result in results.items() if result is None and cell not in bad]
     if left:
         terminal.note(f"{len(left)} cells are left to other processes that work on them")
-        terminal.note(*held_afar(left, out))
+        terminal.note(*unsure_claims(left, out))
     return results
 
 

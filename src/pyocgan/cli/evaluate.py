@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from .. import model_folder
-from ..errors import InputError, OcganError, UsageError, listed
+from ..errors import InputError, UsageError, listed
 from ..tasks import Task, no_class_named
 from . import terminal
 from .guards import check_unread
@@ -69,11 +68,11 @@ def evaluate(
     from ..data.inferring import fitting_notes
     from ..data.masks import find_masks
     from ..detector import NoveltyDetector
-    from ..files import check_writable
+    from ..files import check_replaceable
 
     detector = NoveltyDetector.load(model, device=device)
     if scores is not None:
-        check_writable(scores.parent)
+        check_replaceable(scores)
     task = _task(detector, data_root)
     split = (
         _own_split(task, normal_class)
@@ -105,10 +104,10 @@ def evaluate(
     tested = _Tested(test, is_novel, split.test.classes, by_method)
     results = tested.measure()
     rates = _rates(detector, tested) | _where(detector, tested, masks)
-    if scores is not None:
-        _write_scores(scores, tested)
     about = {"tested_on": split.test.description, "normal_class": split.normal_class}
     _print(about, rates, results, as_json=as_json)
+    if scores is not None:
+        _write_scores(scores, tested)
 
 
 @dataclass(frozen=True)
@@ -181,22 +180,12 @@ def _other_split(
     from ..data import open_source
 
     test = open_source(source, split="test", data_root=data_root)
-    normal_class = normal_class or (_learned_class(task) if task else None)
+    normal_class = normal_class or (task.normal_class if task else None)
     if normal_class is None:
         raise no_class_named(test)
     return _Split(
         test, test.class_name(normal_class), _training_images(task) if baselines else None
     )
-
-
-def _learned_class(task: Task) -> str | None:
-    """Return the class that was named for training, or the only one there; None if unknown."""
-    if task.normal_class is not None:
-        return task.normal_class
-    with suppress(OcganError):  # the images are gone
-        classes = task.training_images().classes
-        return classes[0] if len(classes) == 1 else None
-    return None
 
 
 def _training_images(task: Task | None) -> Source:

@@ -38,3 +38,21 @@ def check_apart(out: Path, source: str) -> None:
             raise UsageError(
                 f"--out {str(out)!r} is where the images are looked for: choose another folder"
             )
+
+
+def check_outside(flag: str, out: Path, scored: Iterable[str]) -> None:
+    """Refuse to draw pictures into a folder that is scored: the next time they would be, too.
+
+    Raises
+    ------
+    UsageError
+        `out`, the value of `flag`, is one of the folders `scored`, or lies in one.
+    """
+    for given in scored:
+        with suppress(OSError, RuntimeError):
+            folder = Path(given).expanduser().resolve()
+            if folder.is_dir() and out.resolve().is_relative_to(folder):
+                raise UsageError(
+                    f"{flag} {str(out)!r} is in {given!r}, whose images are scored: choose a "
+                    "folder elsewhere"
+                )

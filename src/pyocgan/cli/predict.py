@@ -17,7 +17,7 @@ from .. import model_folder
 from ..errors import InputError, UsageError
 from ..files import CsvWriter, shortened
 from . import terminal
-from .guards import check_unread
+from .guards import check_outside, check_unread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +88,7 @@ def predict(
         check_unread("--out", out, read)
     if heatmaps is not None:
         _check_empty(heatmaps)
+        check_outside("--heatmaps", heatmaps, images)
         check_writable(heatmaps)
     terminal.note(f"scoring {source.description}", *fitting_notes(source, detector.rule_))
     names = iter(enumerate(source.names))
@@ -163,6 +164,7 @@ def _paths(text: str) -> list[str]:
     """Return the paths of standard input: one a line, or with a zero byte behind each."""
     if text.startswith(STARTS_OF_IMAGES):
         raise InputError("an image came on standard input, where paths of images are expected")
+    text = text.removeprefix("\ufeff")
     lines = text.split("\0") if "\0" in text else text.replace("\r\n", "\n").split("\n")
     paths = [line for line in lines if line.strip()]
     if not paths:

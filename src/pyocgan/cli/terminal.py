@@ -226,7 +226,7 @@ def interruptible() -> Iterator[list[int]]:
     def receive(number: int, _: object) -> None:
         received.append(number)
         restore()
-        note("interrupted: finishing this iteration and writing a checkpoint …")
+        note("interrupted: stopping where it can go on from; once more stops at once …")
 
     for number in chosen:
         signal.signal(number, receive)

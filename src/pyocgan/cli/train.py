@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from ..claims import claim_from_afar, claimed
+from ..claims import claimed, unsure_claim
 from ..errors import TrainingInterruptedError, UsageError
 from ..model_folder import CHECKPOINT, DESCRIPTION
 from ..tasks import Protocol, Task, absolute
@@ -95,6 +95,7 @@ def train(
         Print the summary as JSON.
     """
     from ..detector import NoveltyDetector
+    from ..files import check_creatable
     from ..run_folder import command_line, environment
 
     root = None if data_root is None else absolute(str(data_root))
@@ -111,10 +112,12 @@ def train(
     )
     images = task.training_images()
     terminal.note(f"learning from {images.description}")
-    if normal_class is not None and images.labels is not None:  # a number means another elsewhere
-        task = replace(task, normal_class=str(images.labels[0]))
+    learned = set() if images.labels is None else {*images.labels.tolist()}
+    if len(learned) == 1:  # by its name: a number means another elsewhere
+        task = replace(task, normal_class=learned.pop())
     if not restart:
         _check_free(out)
+    check_creatable(out)
     with ExitStack() as held:
         progress = _fit(
             detector, images, out, held, resume=not restart, quiet=quiet, tensorboard=tensorboard
@@ -172,6 +175,8 @@ def _fit(
                     log_scalars(progress)
             if interrupted:
                 return progress
+        if interrupted:
+            terminal.note("the training was done already: the model is kept")
     return None
 
 
@@ -184,7 +189,7 @@ def _check_free(out: Path) -> None:
 def _claim(out: Path, held: ExitStack) -> None:
     """Have the folder for this process alone until `held` ends."""
     if not held.enter_context(claimed(out / DESCRIPTION)):
-        who = claim_from_afar(out / DESCRIPTION) or "another ocgan train"
+        who = unsure_claim(out / DESCRIPTION) or "another ocgan train"
         raise UsageError(f"{str(out)!r} is trained into by {who}: choose another --out, or wait")
 
 

@@ -8,6 +8,7 @@ who knows must convert, and the message says how.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from os import PathLike
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from PIL.Image import Image
+from PIL.ImageFile import ImageFile
 
 from ..errors import InputError
 from .rule import DARK
@@ -47,7 +49,20 @@ def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Sour
 
 
 def open_pictures(images: Sequence[Image]) -> Source:
-    """Open Pillow's images, of any sizes; named by their numbers."""
+    """Open Pillow's images, of any sizes; named by their numbers.
+
+    Raises
+    ------
+    InputError
+        One that was opened from a file is there again and again: at one of its pages, if it has
+        several, whichever was meant.
+    """
+    opened = Counter(id(image) for image in images if isinstance(image, ImageFile))
+    if opened and (most := max(opened.values())) > 1:
+        raise InputError(
+            f"one picture is given {most} times, as ImageSequence gives the pages of a file: give "
+            "copies, as [page.copy() for page in pages]"
+        )
     names = [str(index) for index in range(len(images))]
     return make_source(Pictures(images), names, None, "list of")
 

@@ -19,6 +19,10 @@ from .tree import is_image_name
 _PATH_HEADERS = frozenset({"path", "file", "filename", "image"})
 _LABEL_HEADERS = frozenset({"label", "class"})
 
+SHOWN_COLUMNS = 6  # of a line that is not understood
+MOST_COLUMNS = 30  # of what may be said of an image; beyond, it is the image
+PIXELS_ADVICE = ": tables of pixels are not read; save them as .npy or .npz, (N, H, W) uint8"
+
 
 def open_list_file(path: Path) -> Source:
     """Open a .txt, .csv or .tsv file of ``path[,label]`` lines, relative to the file's folder.
@@ -32,14 +36,14 @@ def open_list_file(path: Path) -> Source:
     """
     # Whole lines and no more: names may hold what else Unicode ends lines with, and in a quoted
     # one csv takes any line break.
-    suffix, text = path.suffix.lower(), _text(path)
+    suffix, text, where = path.suffix.lower(), _text(path), f"list {path.name}"
     lines: Iterable[str] = StringIO(text, newline="")
     if suffix == ".txt":
         lines = (_quoted_if_a_file(line, path.parent) for line in StringIO(text, newline=None))
     delimiter = "\t" if suffix == ".tsv" else ","
-    if suffix == ".csv" and _has_semicolons(text):
+    if suffix == ".csv" and _has_semicolons(text, where):
         delimiter = ";"  # as Excel writes where the comma parts whole numbers from decimals
-    return open_lines(lines, path.parent, f"list {path.name}", delimiter)
+    return open_lines(lines, path.parent, where, delimiter)
 
 
 def open_lines(
@@ -112,10 +116,10 @@ def _text(path: Path) -> str:
     return text
 
 
-def _has_semicolons(text: str) -> bool:
+def _has_semicolons(text: str, where: str) -> bool:
     """Say whether the first line names columns with semicolons between them."""
     lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    first = next(csv.reader([next(lines, "")], delimiter=";"), [])
+    _, first = next(_fields([next(lines, "")], where, ";"), (1, []))
     return len(first) > 1 and _columns(first) is not None
 
 
@@ -166,7 +170,9 @@ def _rows(
         path, label = _picked(fields, columns)
         if not path:
             expected = f"path{delimiter}label" if columns is None else "what the first line names"
-            raise InputError(f"{where}, line {number}: {row!r} is not {expected}")
+            advice = PIXELS_ADVICE if len(row) > MOST_COLUMNS else ""
+            said = f"[{listed([*map(repr, row)], SHOWN_COLUMNS)}]"
+            raise InputError(f"{where}, line {number}: {said} is not {expected}{advice}")
         if any("\udc80" <= character <= "\udcff" for character in label):  # goes into models
             raise InputError(
                 f"{where}, line {number}: label {label!r} is not UTF-8: save it as such"
@@ -185,7 +191,9 @@ def _columns(fields: Sequence[str]) -> _Columns | None:
     names = [field.strip().casefold() for field in fields]
     path = next((place for place, name in enumerate(names) if name in _PATH_HEADERS), None)
     label = next((place for place, name in enumerate(names) if name in _LABEL_HEADERS), None)
-    is_image = any(map(is_image_name, names)) or (len(names) == 2 and path == 1 and label != 0)
+    is_image = any(map(is_image_name, names)) or (
+        len(names) == 2 and path == 1 and label != 0 and names[0] != ""
+    )
     if path is None or is_image:
         return None
     others = tuple(name for place, name in enumerate(fields) if place not in (path, label) and name)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -170,6 +171,10 @@ def class_named(given: str, classes: Sequence[str]) -> str:
     """
     if given in classes:
         return given
+    # A terminal types composed letters; folders packed on a Mac may have them decomposed.
+    composed = {normalize("NFC", name): name for name in classes}
+    if (typed := normalize("NFC", given)) in composed:
+        return composed[typed]
     numbered = given.isdecimal() and not any(name.isdecimal() for name in classes)
     if numbered and int(given) < len(classes):
         return classes[int(given)]
