@@ -177,7 +177,10 @@ def task(
 
 
 def halves(photograph: Picture) -> tuple[Draw, Draw]:
-    """Return what cuts pieces out of a photograph: out of its left, which trains, and its right."""
+    """Return what cuts pieces out of a photograph: out of its left, which trains, and its right.
+
+    The right is as wide as a piece: pieces of it differ in height alone.
+    """
     height, width, _ = photograph.shape
 
     def piece(first: int, last: int, rng: np.random.Generator) -> Picture:

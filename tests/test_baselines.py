@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from data_fixtures import needs
 from pyocgan.baselines import (
     BASELINES,
+    KernelDensityEstimate,
     NearestNeighbours,
     PCAReconstruction,
     cosine,
@@ -17,6 +18,7 @@ from pyocgan.baselines import (
     unit_norm,
 )
 from pyocgan.data import averaged_down
+from pyocgan.errors import InputError
 
 
 def grey(*values):
@@ -27,6 +29,11 @@ def grey(*values):
 def noise(n=20, height=10, width=8, channels=1, seed=0):
     shape = (n, height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_one_image_has_no_density():
+    with pytest.raises(InputError, match="two normal images or more"):
+        KernelDensityEstimate().fit(noise(1))
 
 
 def test_raw_pixels_lie_in_0_to_1():

@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from data_fixtures import write_idx, write_tree
 from pyocgan import claims, methods, run_folder
 from pyocgan.baselines import NearestNeighbours
+from pyocgan.benchmark import cells as benchmark_cells
 from pyocgan.benchmark import (
     finished,
     grid,
@@ -61,6 +62,7 @@ IMAGES = {
     "description": "d",
     "caveat": "",
     "image_rule": "r",
+    "rule": {"image_size": [8, 8], "channels": 1, "bits": 16},
     "checksum": {"all": "0"},
 }
 
@@ -365,6 +367,15 @@ def test_a_checkpoint_is_of_one_device(tmp_path, pools, monkeypatch):
     assert path("auto") == path("cpu") != path("cuda")
 
 
+def test_a_checkpoint_is_of_one_code(tmp_path, pools, monkeypatch):
+    """A result says by which commit it came about: all of it."""
+    (cell,) = cells_of(pools[2], method(make_spy), classes=["8"])
+    before = cell.checkpoint(tmp_path)
+    assert cell.checkpoint(tmp_path) == before
+    monkeypatch.setattr(benchmark_cells, "_code", lambda: "another")
+    assert cell.checkpoint(tmp_path) != before
+
+
 def test_interrupted_it_exits_130_and_keeps_what_is_finished(tmp_path, spy, capsys):
     spy.fail_at = (1, KeyboardInterrupt())
     assert benchmark(tmp_path, method="spy", classes="0,1,8") == 130
@@ -552,6 +563,26 @@ def test_a_claim_without_content_is_being_written_unless_it_is_old(tmp_path):
     assert not is_free(tmp_path / "cell.json")
     os.utime(claim, (0, 0))
     assert is_free(tmp_path / "cell.json")
+
+
+def test_who_takes_over_too_late_gives_way(tmp_path, monkeypatch):
+    """Between reading the claims and making one, they were taken over, given back, taken anew."""
+    path, stack = tmp_path / "cell.json", ExitStack()
+    write_claim(path, pid=dead_pid())
+    read_claims = claims._claims
+
+    def overtaken(given):
+        found = read_claims(given)
+        monkeypatch.undo()
+        with claims.claimed(path) as first:
+            assert first
+        assert stack.enter_context(claims.claimed(path))
+        return found
+
+    monkeypatch.setattr(claims, "_claims", overtaken)
+    with stack:
+        assert not is_free(path)
+        assert [file.name for file in tmp_path.iterdir()] == ["cell.claim0"]
 
 
 def test_a_cell_that_another_process_has_is_left_to_it(tmp_path, pools, spy):
@@ -776,6 +807,7 @@ def test_one_seed_has_no_deviation(tmp_path):
 def test_chosen_classes_are_named(tmp_path):
     summary = summary_in(write_grid(tmp_path), classes=["b"])
     assert (summary["classes"], summary["mean"]) == (["b"], 0.6)
+    assert summary_in(tmp_path, classes=["b", "a"])["classes"] == ["a", "b"]
 
 
 @pytest.mark.parametrize("missing", list(AUROC))

@@ -22,7 +22,7 @@ LAYERS = """
     claims turns flaws
     unnormalised
     networks turn_training flaw_training
-    frozen folding replay
+    frozen replay
     mining scoring projection
     algorithm novelty
     evidence

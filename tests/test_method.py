@@ -267,6 +267,8 @@ def test_mining_lowers_C_even_where_C_is_sure(mining_case):
         nets.C.logit.weight.mul_(50)
     mined = mine(s, nets.De, nets.C, steps=5, step_size=0.05)
     assert (mined - s).norm(dim=1).min() > 0.05
+    with torch.no_grad():
+        assert nets.C(nets.De(mined)).mean() < 1.2 * nets.C(nets.De(s)).mean() < 0
 
 
 def test_mining_leaves_networks_statistics_and_gradients_alone(mining_case):

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from .config import ADAM_BETA2, Config
-from .folding import Generators, draw
 from .frozen import frozen_statistics, frozen_weights
 from .gradients import gradient_error
 from .losses import fool, l_classifier, l_latent, l_mse, l_visual
@@ -51,8 +50,8 @@ def iterate(
     x: Tensor,
     config: Config,
     *,
-    generator: Generators,
-    mining: bool | Tensor,
+    generator: torch.Generator,
+    mining: bool,
 ) -> dict[str, Tensor]:
     """Run one iteration of Algorithm 1 on a batch and return its losses.
 
@@ -61,23 +60,23 @@ def iterate(
     nets, optimizers
         Changed in place, in training mode. Networks that the stage leaves out are None.
     x
-        Images, (B, K, H, W) in [-1, 1], B ≥ 2; for a stack of k models (k, B, K, H, W).
+        Images, (B, K, H, W) in [-1, 1], B ≥ 2.
     generator
-        Draws n and s; on the device of x. A stack has one for each model.
+        Draws n and s; on the device of x.
     mining
-        Whether the warm-up, which leaves s as drawn, is over; (k, 1, 1) where models differ.
+        Whether the warm-up, which leaves s as drawn, is over.
 
     Returns
     -------
     dict
-        Loss name to tensor, () or for a stack (k,), detached; only those of the stage.
+        Loss name to tensor (), detached; only those of the stage.
     """
     En, De, D_l, D_v, C = nets.En, nets.De, nets.D_l, nets.D_v, nets.C
     losses: dict[str, Tensor] = {}
     # n ~ N(0, σ²), fresh for every batch (authors' code: once for each image); s ~ U(-1, 1)^d.
-    n = config.noise_std * draw(torch.randn, x, generator)
+    n = config.noise_std * torch.randn(x.shape, device=x.device, generator=generator)
     z = En(x + n)
-    s = draw(torch.rand, z, generator) * 2 - 1
+    s = torch.rand(z.shape, device=z.device, generator=generator) * 2 - 1
     x_hat = De(z)
     with torch.no_grad(), frozen_statistics(De):
         De_s = De(s) if D_v is not None else None
@@ -96,15 +95,14 @@ def iterate(
 
     # 3. Informative-negative mining, all networks fixed.
     s_mined = s
-    if C is not None and mining is not False:
+    if C is not None and mining:
         s_mined = mine(s, De, C, steps=config.mining_steps, step_size=config.mining_step_size)
-        s_mined = s_mined if mining is True else torch.where(mining, s_mined, s)
 
     # 4. Generator update, with s as mined.
     losses["mse"] = l_mse(x, x_hat)
     total = config.reconstruction_weight * losses["mse"]
     if config.gradient_weight > 0:  # not in the paper
-        losses["gradients"] = gradient_error(x, x_hat, config).mean(-1)
+        losses["gradients"] = gradient_error(x, x_hat, config).mean()
         total = total + config.gradient_weight * losses["gradients"]
     opponents = [D for D in (D_l, D_v) if D is not None]
     with frozen_weights(*opponents), frozen_statistics(*opponents, De):
@@ -121,5 +119,5 @@ def iterate(
 def _step(optimizer: Optimizer | None, loss: Tensor) -> None:
     assert optimizer is not None  # as it is where its networks are
     optimizer.zero_grad(set_to_none=True)
-    loss.sum().backward()  # type: ignore[no-untyped-call]  # no model's loss sees another's weights
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

@@ -20,6 +20,7 @@ from sklearn.neighbors import KernelDensity, NearestNeighbors
 from sklearn.svm import OneClassSVM
 
 from .data.rule import averaged_down
+from .errors import InputError
 
 GRADIENTS_AT_ONCE = 512  # images whose gradients are computed together: bounds memory, no result
 LARGEST = 64  # pixels of a side that are looked at, as the networks do: see docs/research.md
@@ -136,7 +137,15 @@ class KernelDensityEstimate:
         self.components = components
 
     def fit(self, X: Pixels) -> Self:
-        """Find the principal components of the normal images, and keep their coordinates."""
+        """Find the principal components of the normal images, and keep their coordinates.
+
+        Raises
+        ------
+        InputError
+            There is one image alone, which has no density.
+        """
+        if len(X) < 2:
+            raise InputError("a density needs two normal images or more")
         features = raw(X)
         components = min(self.components, len(X) - 1, features.shape[1])
         self.pca_ = PCA(components, whiten=True, svd_solver="full").fit(features)

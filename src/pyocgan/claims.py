@@ -79,6 +79,9 @@ def _take(path: Path) -> Path | None:
         return None
     except OSError as error:
         raise OcganError(f"cannot write {str(claim)!r}: {error.strerror}") from None
+    if claims and not _is_stale(claims[-1]):  # who took over has given back all claims meanwhile
+        claim.unlink(missing_ok=True)
+        return None
     return claim
 
 

@@ -112,7 +112,7 @@ class Config:
     # Authors' code adds noise when testing, the paper's text does not: none by default.
     test_noise_variance: float = _field(0.0, "Variance of the noise added before scoring.")
 
-    # Losses (section 3.3): λ = 10 on the mean squared error, 1 and 1 on the two games.
+    # Losses (section 3.2): λ = 10 on the mean squared error, 1 and 1 on the two games.
     reconstruction_weight: float = _field(10.0, "λ, the weight of l_MSE in the generator update.")
 
     # Not in the paper, which has 0: an error that `default` scores by is trained too.

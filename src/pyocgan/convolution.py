@@ -73,7 +73,7 @@ class TransposedConvolution(nn.ConvTranspose2d):
 
 
 def _trains_on_cpu(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> bool:
-    return layer.training and x.device.type == "cpu" and layer.groups == 1
+    return layer.training and x.device.type == "cpu"
 
 
 def _pays(w: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """The losses of OCGAN, each equation once: section 3.2 of the paper.
 
 Letters as in `networks`. Label 1 is real: uniform samples for D_l, images for D_v, in-class
-reconstructions for C; some texts swap D_v's, in the same game. Of k stacked models a loss is (k,).
+reconstructions for C; some texts swap D_v's, in the same game.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def bce(logits: Tensor, label: float) -> Tensor:
 
 def adversarial(real: Tensor, fake: Tensor) -> Tensor:
     """−( E log D(real) + E log(1 − D(fake)) ), the form of all three games, from logits (B,)."""
-    return bce(real, 1).mean(-1) + bce(fake, 0).mean(-1)
+    return bce(real, 1).mean() + bce(fake, 0).mean()
 
 
 def fool(fake: Tensor) -> Tensor:
@@ -28,12 +28,12 @@ def fool(fake: Tensor) -> Tensor:
     Maximising −E log(1 − D(fake)), as printed, has the same fixed points and no gradient once D
     wins (Goodfellow et al. 2014, section 3); the authors' code uses this form too.
     """
-    return bce(fake, 1).mean(-1)
+    return bce(fake, 1).mean()
 
 
 def l_mse(x: Tensor, x_hat: Tensor) -> Tensor:
     """‖x − De(En(x + n))‖², as the mean over batch and pixels: λ = 10 is meant for the mean."""
-    return (x - x_hat).square().mean((-4, -3, -2, -1))
+    return (x - x_hat).square().mean()
 
 
 def l_latent(D_l_s: Tensor, D_l_z: Tensor) -> Tensor:

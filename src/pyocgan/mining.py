@@ -29,7 +29,7 @@ def mine(s: Tensor, De: nn.Module, C: nn.Module, *, steps: int, step_size: float
     Parameters
     ----------
     s
-        Points of the latent cube, (B, d) in (-1, 1); in a stack of k models (k, B, d).
+        Points of the latent cube, (B, d) in (-1, 1).
     De, C
         Left as they are: weights, gradients and statistics.
     steps
@@ -42,11 +42,11 @@ def mine(s: Tensor, De: nn.Module, C: nn.Module, *, steps: int, step_size: float
     Tensor
         Mined points, like s, detached.
     """
-    length = step_size * s.shape[-1] ** 0.5
+    length = step_size * s.shape[1] ** 0.5
     with frozen_weights(De, C), frozen_statistics(De, C):
         for _ in range(steps):
             s = s.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(l_mining(C(De(s))), s)
-            direction = torch.nn.functional.normalize(gradient, dim=-1, eps=1e-30)
+            direction = torch.nn.functional.normalize(gradient, dim=1, eps=1e-30)
             s = (s.detach() - length * direction).clamp(-INSIDE, INSIDE)
     return s.detach()

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECKPOINT_FORMAT = 1
-STARTING_OVER = "delete it, or start over with --restart (resume=False)"
+STARTING_OVER = "delete it, or start over (--restart of ocgan train, resume=False)"
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -156,11 +156,6 @@ class Training:
     def steps(self) -> int:
         """Iterations done, of all epochs."""
         return self._state.epoch * self.iterations + self._state.iteration
-
-    @property
-    def ends_epoch(self) -> bool:
-        """Whether the next iteration is the last one of its epoch."""
-        return self._state.iteration + 1 == self.iterations
 
     @property
     def finished(self) -> bool:
@@ -298,10 +293,9 @@ class Training:
 
     def count(self, seconds: float) -> Record | None:
         """Take note of an iteration that has been done; give the epoch's record if it ends it."""
-        ends_epoch = self.ends_epoch
         self._state.iteration += 1
         self._state.seconds += seconds
-        return self._end_epoch() if ends_epoch else None
+        return self._end_epoch() if self._state.iteration == self.iterations else None
 
     def update_scorers(self, x: Tensor) -> dict[str, Tensor]:
         """Step T, on the images and those of its other passes, and P; return mean losses."""

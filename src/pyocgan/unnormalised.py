@@ -4,7 +4,7 @@ Plain, or with spectral normalisation: divided by the largest singular value of 
 convolution makes differences hardly larger than they are, and a network of such keeps a gradient
 where it is sure. Miyato et al., "Spectral normalization for generative adversarial networks",
 ICLR 2018.
-Letters: B batch, K channels, H W pixels; k models of a stack (`folding`), 1 where it is one alone.
+Letters: B batch, K channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -70,23 +70,20 @@ class SpectralConvolution(PlainConvolution):
 
     def _convolved(self, x: Tensor) -> Tensor:
         y = super()._convolved(x)  # linear in the weights: it may be divided instead of them
-        scale = (1 / self._sigma()).repeat_interleave(y.shape[1] // self.groups)
-        return y * scale.view(-1, 1, 1).to(y.dtype)
+        return y * (1 / self._sigma()).to(y.dtype)
 
     def _sigma(self) -> Tensor:
-        """Return the largest singular value of each model's weights: (k,)."""
+        """Return the largest singular value of the weights: ()."""
         with torch.autocast(self.weight.device.type, enabled=False):
-            w = self.weight.flatten(1)  # a copy on a GPU, whose weights have the channels last
-            w = w.view(self.groups, -1, w.shape[1])  # (k, K', 25·K)
+            w = self.weight.flatten(1)  # (K', 25·K), a copy on a GPU, where the channels come last
             with torch.no_grad():
-                u = self.u.view(self.groups, -1, 1)
+                u = self.u
                 for _ in range(ROUNDS):
-                    v = normalize(w.mT @ u, dim=1)
-                    u = normalize(w @ v, dim=1)
+                    v = normalize(w.T @ u, dim=0)
+                    u = normalize(w @ v, dim=0)
                 if self.training and self.weight.requires_grad:
-                    self.u.copy_(u.flatten())
-            sigma: Tensor = (u.mT @ w @ v).flatten()
-            return sigma
+                    self.u.copy_(u)
+            return u @ w @ v
 
 
 # By `Config.discriminator_norm`; with "batch" it is `Convolution` and batch normalisation.

@@ -1,6 +1,6 @@
 """The grid data set × class × seed × method: one result file a cell, resumable, shared safely.
 
-A cell is ``DIR/<data set>/protocol<1|2>/<method>/class-<name>-seed<n>.json`` and, beside it, a
+A cell is ``DIR/<data set>/protocol<1|2|dev>/<method>/class-<name>-seed<n>.json`` and, beside it, a
 ``.npz`` file with the score of every image tested. `summarise` makes a table's file of them.
 """
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -107,9 +107,10 @@ class Cell:
     def checkpoint(self, folder: Path) -> Path:
         """Return where a method that trains for long keeps how far it is.
 
-        For this identity and device, of which another draws other random numbers.
+        For this identity, device and code: another device draws other random numbers, and a result
+        says by which code it came about.
         """
-        wanted = self.identity | {"device": self.method.settled_device}
+        wanted = {**self.identity, "device": self.method.settled_device, "code": _code()}
         digest = sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         return self.path(folder).with_suffix(f".{digest[:12]}.checkpoint")
 
@@ -275,6 +276,13 @@ def commit() -> str:
         return "unknown"
     dirty = "-dirty" if _git(package, "status", "--porcelain", "--", ".") else ""
     return f"{_git(package, 'rev-parse', 'HEAD')}{dirty}"
+
+
+@cache
+def _code() -> str:
+    """Return the checksum of this package's code."""
+    files = sorted(Path(__file__).resolve().parent.parent.rglob("*.py"))
+    return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -76,10 +76,11 @@ def plan(
 
 
 def chosen_classes(classes: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
-    """Return the names of the classes `wanted` by name or number, each once, or of all."""
+    """Return the classes `wanted` by name or number, or all, in the order of `classes`."""
     if wanted is None:
         return list(classes)
-    return list(dict.fromkeys(class_named(name, classes) for name in wanted))
+    named = {class_named(name, classes) for name in wanted}
+    return [name for name in classes if name in named]
 
 
 def own_seeds(seeds: Sequence[int], protocol: Protocol, *, is_random: bool) -> Sequence[int]:

@@ -138,6 +138,7 @@ class Pool:
             "description": "; ".join(source.description for _, source, _ in pairs),
             "caveat": self.sources[-1].caveat,
             "image_rule": self.rule.describe(),
+            "rule": self.rule.to_dict(),
             "checksum": {part: images.fingerprint() for part, _, images in pairs},
         }
 

@@ -44,7 +44,8 @@ class Seen(TypedDict):
     source: str  # path or name, as it was given
     description: str
     caveat: str  # how its pixels differ from the official ones; empty if they do not
-    image_rule: str
+    image_rule: str  # in words
+    rule: dict[str, Any]  # as `ImageRule.to_dict` gives it
     checksum: dict[str, str]  # SHA-256 of each part, as methods see it
 
 

@@ -26,7 +26,7 @@ def summarise(
     classes: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Path]:
-    """Write ``results/<data set>/protocol<1|2>/<method>.json`` for all that a folder holds.
+    """Write ``results/<data set>/protocol<1|2|dev>/<method>.json`` for all that a folder holds.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..benchmark.results import read_scores
-from ..data import Images, infer_rule, open_source, read
+from ..data import ImageRule, Images, open_source, read
 from ..errors import InputError, OcganError, system_reason
 from ..figures import png_bytes
 from ..files import NPZ_DAMAGE
@@ -96,17 +96,12 @@ def _tested(table: Table, row: Row, data_root: Path) -> Images:
     """
     recorded, part = row.data["source"], TESTED_PART[table.protocol]
     source = open_source(recorded, split=part, data_root=data_root)
-    trained = source
-    if table.protocol == 2:
-        trained = open_source(recorded, split="train", data_root=data_root)
-    size = row.config.get("image_size", "auto")
-    size = tuple(size) if isinstance(size, list) else size
-    rule, _ = infer_rule(trained, size, row.config.get("channels", "auto"))
+    rule = ImageRule.from_dict(row.data["rule"])
     images = read(source, rule)
     if images.labels is None or images.fingerprint() != row.data["checksum"].get(part):
         raise InputError(
-            f"{source.description}, {rule.describe()}, is not what was tested "
-            f"({row.data['description']}, {row.data['image_rule']})"
+            f"{source.description}, {rule.describe()}, has other pixels than were tested "
+            f"({row.data['description']})"
         )
     return images
 

@@ -29,7 +29,7 @@ def results_page(results: Path, command: str = "ocgan report --docs docs/results
     Parameters
     ----------
     results
-        Holds ``<data set>/protocol<1|2>/<method>.json``, as `benchmark.summarise` writes them.
+        Holds ``<data set>/protocol<1|2|dev>/<method>.json``, as `benchmark.summarise` writes them.
 
     Raises
     ------

@@ -96,9 +96,9 @@ def benchmark(
     executor
         ray: run the jobs on a Ray cluster whose nodes all see the folder.
     stack
-        How many classes and seeds of ocgan each process trains as one program, for devices that
-        one model leaves idle (default: 10 on cuda with one job, else 1). Results equal those of
-        one by one, to rounding.
+        How many classes and seeds of ocgan each process trains together, for a GPU that one model
+        leaves idle (default: 10 on cuda with one job, else 1). Results equal those of one by one,
+        on a GPU to rounding.
     data_root
         Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
