@@ -91,10 +91,9 @@ def _ablation(table: Table, rows: dict[str, Row]) -> str:
 
 def _origins(table: Table) -> Iterator[str]:
     for one in origins(table):
-        when = f", {one.created}" if one.created else ""
         yield (
             f"- {', '.join(one.methods)}: `{one.command}`; commit `{one.commit}`; "
-            f"{one.machine}{when}."
+            f"{one.machine}, {one.created}."
         )
     yield from (f"- Data: {text}." for text in data_seen(table))
 

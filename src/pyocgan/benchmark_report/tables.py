@@ -47,7 +47,7 @@ class Row:
     cells
         By class and seed: ``auroc``, ``aupr``, ``fpr_at_95_tpr``.
     command, commit, machine, created
-        Where the numbers come from; ``created`` is empty where the file does not say.
+        Where the numbers come from.
     data
         What was read of the data set.
     """
@@ -249,7 +249,7 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
             command=content["command"],
             commit=content["commit"],
             machine=content["machine"],
-            created=content.get("created", ""),  # older summaries do not say
+            created=content["created"],
             data=content["data"],
         )
         task = content["dataset"], content["protocol"]
