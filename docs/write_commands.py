@@ -19,6 +19,7 @@ COMMANDS = (
     "data",
     "data fetch",
     "data describe",
+    "data suspects",
     "info",
 )
 PAGE = Path(__file__).parent / "commands.md"

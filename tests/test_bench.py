@@ -109,6 +109,20 @@ def test_scores_of_the_development_split_are_printed_alone_and_in_sums():
     assert float(rows[2][1]) == pytest.approx((float(rows[0][1]) + float(rows[1][1])) / 2, abs=1e-4)
 
 
+def test_wrong_images_are_ranked_in_every_way():
+    command = [sys.executable, "-m", "benchmarks.mistakes", "digits", "--classes", "8"]
+    command += ["--images=60", "--wrong=3", "--parts=2", "--set", "epochs=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    head, _, row = (
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()
+    )
+    assert head[1:3] == ["learned, then ranked", "`suspicion`"]
+    assert len(head) == len(row) == 3 + len(BASELINES)
+    assert row[0] == "8"
+    assert all(re.fullmatch(r"(1\.000|\.\d{3}), [0-3] of 3", cell) for cell in row[1:])
+
+
 def test_small_defects_are_drawn_and_found(tmp_path):
     picture = tmp_path / "defects.png"
     command = [sys.executable, "-m", "benchmarks.defects", "--quick", "--picture", str(picture)]

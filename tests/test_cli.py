@@ -267,6 +267,15 @@ def test_predict_says_what_the_library_says(command, model, detector, pictures):
     ]
 
 
+def test_predict_says_which_images_the_model_has_learned_from(command, pictures, tmp_path):
+    flags = ("--fpr=0.2", "--quiet", *tiny_flags(), "--out", tmp_path / "m")
+    assert command("train", pictures / "8", *flags)[0] == 0
+    said = command("predict", tmp_path / "m", pictures / "8" / "00.png", pictures / "1")[2]
+    assert any(line.startswith("the model has learned from 1 of these 31 images") for line in said)
+    said = command("predict", tmp_path / "m", pictures / "1")[2]
+    assert not any("learned" in line for line in said)
+
+
 def test_predict_names_one_image_by_the_path_it_was_given(command, model, pictures):
     path = str(pictures / "8" / "03.png")
     assert [row["path"] for row in rows_of(command("predict", model, path)[1])] == [path]
@@ -915,7 +924,9 @@ def test_evaluate_on_other_images(command, trained, pictures):
     result = json.loads(out)
     assert result["methods"]["OCGAN (default, +mining)"]["n_normal"] == 30
     assert list(result["methods"]["OCGAN (default, +mining)"]["auroc_by_class"]) == ["1"]
-    assert errors[-1] == "30 of 60 test images are also training images"
+    assert json.loads(out)["n_trained_on"] == 30
+    _, out, _ = command("evaluate", trained / "plain", pictures)
+    assert "It has learned from 30 of these images, and knows them too well" in out
     errors = command("evaluate", trained / "plain", pictures, "--no-baselines")[2]
     assert errors[-1].startswith("not looked up: whether the model has learned from some")
     code, out, _ = command("evaluate", trained / "plain", pictures, "--class=1", "--json")
@@ -994,6 +1005,14 @@ def test_figures_are_printed_whatever_becomes_of_the_scores(
     code, out, errors = command(*arguments, tmp_path / "s.csv")
     assert (code, errors[-1]) == (1, "ocgan: the disk is full")
     assert "auroc" in out
+
+
+def test_images_of_no_class_are_not_asked_for_a_normal_one(command, pictures, tmp_path):
+    flags = ("--fpr=0.2", "--quiet", *tiny_flags())
+    assert command("train", pictures / "8", *flags, "--out", tmp_path / "m")[0] == 0
+    code, _, errors = command("evaluate", tmp_path / "m", pictures / "1", "--no-baselines")
+    assert code == 2
+    assert errors[-1].startswith("ocgan: the folder of 30 images names no classes: put each class")
 
 
 def test_every_score_is_kept(command, trained, tmp_path):

@@ -245,8 +245,6 @@ def test_arrays(shape):
 
 
 NAN = np.full((2, 9, 9), np.nan)
-MIXED = np.empty(2, object)
-MIXED[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +275,6 @@ MIXED[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
         (np.full((2, 9, 9), "a"), "paths must be in one dimension"),
         (np.full((2, 9, 9), 16.0), "(X * (255 / most)).round().astype('uint8'), with most = 16 if"),
         (np.full((2, 9, 9), 16), "convert its 16..16 to uint8, 0..255, first: (X * (255 / most))"),
-        (MIXED, "put them into a folder, which may mix sizes"),
     ],
 )
 def test_bad_arrays_quote_shape_and_type_and_say_what_to_do(array, advice):
@@ -599,8 +596,10 @@ def test_images_in_memory_are_not_copied():
 
 
 def test_a_list_of_arrays_says_how_to_make_one_array():
-    with pytest.raises(InputError, match=r"a list of int, ndarray: give paths, .* np\.stack"):
+    with pytest.raises(InputError, match=r"a list of int, ndarray: give paths, .* uint8 arrays"):
         open_source([np.zeros((8, 8), np.uint8), 1])
+    with pytest.raises(InputError, match=r"a list of NoneType, str: give paths"):
+        open_source(np.array(["a.png", None], object))
 
 
 def test_pillows_images_are_taken_as_they_are(tmp_path):
@@ -639,6 +638,18 @@ def test_pages_of_a_file_are_not_taken_for_its_last_one(tmp_path):
             open_source(ImageSequence.Iterator(file))
         copies = open_source(page.copy() for page in ImageSequence.Iterator(file))
     assert read(copies, SMALL).pixels[:, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_arrays_of_any_sizes_may_come_in_a_list():
+    alike = open_source([IMAGES[0], IMAGES[1]])
+    assert alike.is_decoded
+    assert len(alike) == 2
+    sizes = [np.full((8, 9), 7, np.uint8), np.full((12, 10, 3), (1, 2, 3), np.uint8)]
+    for given in (sizes, np.array([*sizes, None], object)[:2]):
+        source = open_source(given)
+        assert read(source, ImageRule((8, 8), 3)).pixels[:, 0, 0].tolist() == [[7] * 3, [1, 2, 3]]
+    with pytest.raises(InputError, match=r"^image 1: array of shape \(1, 9, 8\), type float64: "):
+        open_source([sizes[0], np.zeros((9, 8))])
 
 
 def test_paths_may_come_from_whatever_yields_them(tmp_path):

@@ -186,6 +186,10 @@ def test_all_answers_agree(detector, eights, others):
         detector.decision_function(X), detector.score_samples(X) - detector.offset_
     )
     np.testing.assert_array_equal(detector.p_values(X) <= detector.fpr, novel)
+    np.testing.assert_array_equal(detector.is_novel(X, fpr=0.5), detector.p_values(X) <= 0.5)
+    assert detector.is_novel(X, fpr=0.5).sum() > novel.sum()
+    with pytest.raises(UsageError, match="out of reach"):
+        detector.is_novel(X, fpr=0.001)
     assert (np.diff(detector.p_values(X)[np.argsort(scores)]) <= 0).all()
 
 

@@ -30,7 +30,7 @@ LAYERS = """
     training
     stacked
     detector
-    methods demo
+    methods demo mistakes
     benchmark
     benchmark_report
     cli

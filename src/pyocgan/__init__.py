@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .detector import NoveltyDetector
     from .errors import InputError, ModelError, OcganError, UsageError
     from .evaluation import evaluate
+    from .mistakes import suspicion
 
 _HOME = {
     "Config": "config",
@@ -26,6 +27,7 @@ _HOME = {
     "evaluate": "evaluation",
     "fetch": "data",
     "open_source": "data",
+    "suspicion": "mistakes",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "evaluate",
     "fetch",
     "open_source",
+    "suspicion",
 ]
 
 

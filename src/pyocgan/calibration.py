@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InputError, UsageError
 
 SMALLEST_FPR = 1e-9  # no one has more images than that
+ANY_FPR = 0.5  # where no verdict is asked for: no image more than the config's fraction calibrates
 ROUNDING = 1e-5  # of a score, relative
 LEAST_MARGIN = 1e-3  # of sums of deviations, which are near 0
 

@@ -57,11 +57,13 @@ READ_AT_ONCE = scoring.BATCH_SIZE  # images of a folder; the next ones are decod
 class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """OCGAN as a scikit-learn estimator.
 
-    Wherever images are asked for (`X`): a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3); a
-    folder, zip or list file; the name of a data set; paths, or Pillow's images. They may have any
-    size, and are resized as `rule_` says. Of a source that is divided into train and test, `fit`
-    takes the train part and whatever scores the test part, as the command does; one class of
-    several is learned by ``fit(open_source(folder).of_class(name))``.
+    Wherever images are asked for (`X`): a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3),
+    colour as red, green, blue; a folder, zip or list file; the name of a data set; paths, arrays or
+    Pillow's images in a list. They may have any size, and are resized as `rule_` says. Rows are in
+    their order: of a folder, where 2 comes before 10, in that of ``open_source(folder).names``.
+    Of a source that is divided into train and test, `fit` takes the train part and whatever scores
+    the test part, as the command does; one class of several is learned by
+    ``fit(open_source(folder).of_class(name))``.
 
     Parameters
     ----------
@@ -70,7 +72,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         numbers of the paper. ``"fast"``: paper, narrower and shorter, to try things.
     settings
         Fields of `pyocgan.config.Config` that differ from the preset, such as
-        ``{"epochs": 20, "stage": "ae"}``.
+        ``{"epochs": 20, "stage": "ae"}``; a search over them takes whole ones, as in
+        ``GridSearchCV(detector, {"settings": [{"epochs": 20}, {"epochs": 40}]}, …)``.
     fpr
         False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
         called novel, on average over which images calibrate; of those it needs 1/fpr − 1.
@@ -97,8 +100,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         What the scores need beside them.
     calibration_ : Calibration
         Scores of the images that calibrate.
-    threshold_, offset_ : float
-        The novelty score above which an image is novel; its negative, as scikit-learn names it.
+    threshold_ : float
+        The novelty score above which an image is novel.
     split_ : SplitCounts
         How many images trained, validated and calibrated.
     history_ : tuple of Record
@@ -207,17 +210,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_fpr(self.fpr)
         _check_whole("random_state", self.random_state)
         check_names(self.device, self.precision)
-        settings = check_settings(self.settings or {})
-        # Channels and size decide which scores a preset has: weights for them are checked then.
-        later = () if "scores" in settings else ("score_weights",)
-        wanted = resolve(self.preset, {k: v for k, v in settings.items() if k not in later})
-        rule, notes, images = read_inferred(
-            open_source(X, split="train"),
-            wanted.image_size,
-            wanted.channels,
-            skip_unreadable=self.skip_unreadable,
-        )
-        config = settle(self.preset, settings, rule)
+        rule, notes, images = self.images_to_learn(X)
+        config = settle(self.preset, check_settings(self.settings or {}), rule)
         # A copy held out would look better known than any new image: rates would not hold.
         distinct = images.distinct()
         n, copies = len(distinct), copies_note(images, distinct)
@@ -235,6 +229,19 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         notes = (*notes, *copies, *_classes_note(distinct), *dark_note(images))
         skipped = images.skipped
         return _Prepared(config, rule, notes, skipped, split, images.fingerprint(), *parts)
+
+    def images_to_learn(self, X: ImageSource) -> tuple[ImageRule, tuple[str, ...], Images]:
+        """Read images as `fit` does: by which rule, what was inferred for it, and the images."""
+        settings = check_settings(self.settings or {})
+        # Channels and size decide which scores a preset has: weights for them are checked then.
+        later = () if "scores" in settings else ("score_weights",)
+        wanted = resolve(self.preset, {k: v for k, v in settings.items() if k not in later})
+        return read_inferred(
+            open_source(X, split="train"),
+            wanted.image_size,
+            wanted.channels,
+            skip_unreadable=self.skip_unreadable,
+        )
 
     def _identity(self, prepared: _Prepared, training: Training) -> str:
         """Name images and settings, so that a checkpoint is not mistaken for another's."""
@@ -268,7 +275,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _calibrate(self, calibration: Calibration) -> None:
         self.calibration_ = calibration
         self.threshold_ = calibration.threshold(self.fpr)
-        self.offset_ = -self.threshold_
+
+    @property
+    def offset_(self) -> float:
+        """The negative of `threshold_`, as scikit-learn names it."""
+        return -self.threshold_
 
     # ---- asking --------------------------------------------------------------------------------
 
@@ -318,9 +329,14 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self.calibrated().p_values(self.novelty_scores(X))
 
-    def is_novel(self, X: ImageSource) -> NDArray[np.bool_]:
-        """Say of each image whether it is novel, at the false-alarm rate `fpr`: (N,) bool."""
-        result: NDArray[np.bool_] = self.novelty_scores(X) > self.threshold_
+    def is_novel(self, X: ImageSource, fpr: float | None = None) -> NDArray[np.bool_]:
+        """Say of each image whether it is novel: (N,) bool.
+
+        At the false-alarm rate that it was fitted with, or at `fpr`.
+        """
+        calibration = self.calibrated()
+        threshold = self.threshold_ if fpr is None else calibration.threshold(fpr)
+        result: NDArray[np.bool_] = self.novelty_scores(X) > threshold
         return result
 
     def score_samples(self, X: ImageSource) -> NDArray[np.float64]:

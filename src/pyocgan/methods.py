@@ -28,15 +28,13 @@ from .baselines import (
     Scorer,
     raw,
 )
+from .calibration import ANY_FPR
 from .config import OF_OWN_SCORES, settle
 from .data import ImageRule
 from .errors import UsageError, unknown
 
 Kind = Literal["ocgan", "baseline", "pyod"]
 
-# A table asks for scores, not for verdicts: no image more than the config's
-# calibration_fraction calibrates because of the false-alarm rate.
-FPR = 0.5
 LONGEST_NAME = 100  # characters: it names files, and a column of tables
 
 
@@ -183,7 +181,7 @@ def _detector(
     return NoveltyDetector(
         preset,
         settings=settings,
-        fpr=FPR,
+        fpr=ANY_FPR,
         random_state=seed,
         device=device,
         precision=precision,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data import Source, Split, open_parts, open_source, protocol_1, protocol_2
+from .data.source import unlabelled
 from .errors import UsageError, listed
 
 # "dev": protocol 1 within the training images, to choose settings by; see `protocol_1`.
@@ -90,6 +91,8 @@ class Task:
 
 def no_class_named(source: Source) -> UsageError:
     """Build the error for images of which nobody says which are normal."""
+    if source.labels is None:
+        return unlabelled(source)
     known = f", one of {listed(source.classes)}" if source.classes else ""
     return UsageError(f"say which class is normal: --class NAME{known}")
 

@@ -25,6 +25,7 @@ from .evaluate import evaluate
 from .info import info
 from .predict import STDIN, predict
 from .report import report
+from .suspects import suspects
 from .train import train
 
 EXIT_CODES = """
@@ -51,11 +52,13 @@ app = cyclopts.App(
     default_parameter=cyclopts.Parameter(show_default=_shown_default),
     suppress_keyboard_interrupt=False,  # `run` says what happened
 )
-for command in (demo, train, predict):
+for command in (demo, train):
     app.command(command)
+app.command(predict, usage="Usage: ocgan predict [OPTIONS] MODEL IMAGES...")
 app.command(evaluate, usage="Usage: ocgan evaluate [OPTIONS] MODEL [SOURCE]")
 app.command(report, usage="Usage: ocgan report [OPTIONS] [FOLDER]")
 app.command(info, usage="Usage: ocgan info [OPTIONS] [MODEL]")
+data_app.command(suspects)
 app.command(data_app)
 app.command(benchmark_app)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -14,8 +14,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from .. import model_folder
-from ..errors import InputError, UsageError
+from ..errors import InputError, OcganError, UsageError
 from ..files import CsvWriter, shortened
+from ..tasks import Task
 from . import terminal
 from .guards import check_outside, check_unread
 
@@ -53,7 +54,8 @@ def predict(
         A folder that `ocgan train` made.
     images
         Images, folders and list files; or one zip or array file, or the name of a data set. The
-        test part is scored of what has one; - reads paths from standard input, one a line.
+        test part is scored of what has one; - reads paths from standard input, one a line or, as
+        `find -print0` gives them, with a zero byte behind each.
     fpr
         False-alarm rate of the verdict (default: the model's).
     out
@@ -66,7 +68,7 @@ def predict(
         Give images that cannot be read the verdict "unreadable" instead of stopping.
     heatmaps
         Draw into that folder, new or empty, as PNG, each image that is novel, glowing where it is
-        unlike normal ones.
+        unlike normal ones; named by its row in the output and its own name.
     data_root
         Where named data sets lie.
     device
@@ -91,6 +93,7 @@ def predict(
         check_outside("--heatmaps", heatmaps, images)
         check_writable(heatmaps)
     terminal.note(f"scoring {source.description}", *fitting_notes(source, detector.rule_))
+    terminal.note(*_known(detector.about_.get("task"), source))
     names = iter(enumerate(source.names))
     with _writer(out, as_json=as_json) as write:
         for batch, scores in detector.score_batches(source):
@@ -116,6 +119,24 @@ def predict(
     if fail_on_novel and counts["novel"]:
         return NOVELTY_FOUND
     return InputError.exit_code if fail_on_novel and counts["unreadable"] else 0
+
+
+def _known(task: Mapping[str, Any] | None, source: Source) -> list[str]:
+    """Say how many of the images the model has learned from, where these are files."""
+    if not task or not source.is_of_files:
+        return []
+    try:
+        learned = Task.from_dict(task).training_images()
+    except OcganError:  # they are gone
+        return []
+    known = {os.path.realpath(path) for path in learned.files}
+    count = sum(os.path.realpath(path) in known for path in source.files)
+    if not count:
+        return []
+    return [
+        f"the model has learned from {count:,} of these {len(source):,} images, and knows them too "
+        "well to find mistakes among them: ocgan data suspects does"
+    ]
 
 
 def _check_empty(folder: Path) -> None:

@@ -22,7 +22,7 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 
 from ..errors import InputError
-from .rule import DARK
+from .rule import DARK, picture
 from .source import Source, make_source
 from .stores import Pictures, Pixels
 
@@ -46,6 +46,25 @@ def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Sour
         Any other shape or type; the message quotes both and says what to do.
     """
     return source_of_pixels(checked(images), labels, "array of")
+
+
+def open_arrays(images: Sequence[NDArray[Any]]) -> Source:
+    """Open images that lie in arrays of their own, (H, W), (H, W, 1) or (H, W, 3), of any sizes.
+
+    Raises
+    ------
+    InputError
+        As `open_array`.
+    """
+    if len({image.shape for image in images}) == 1:
+        return open_array(np.stack(images))
+    pictures = []
+    for number, image in enumerate(images):
+        try:
+            pictures.append(picture(checked(image[None])[0]))
+        except InputError as error:
+            raise InputError(f"image {number}: {error}") from None
+    return open_pictures(pictures)
 
 
 def open_pictures(images: Sequence[Image]) -> Source:
@@ -160,8 +179,6 @@ def _type_advice(images: NDArray[Any]) -> str | None:
             return None
         case "O" | "U" | "S", _ if all(isinstance(i, str | bytes | PathLike) for i in images.flat):
             return "paths must be in one dimension"
-        case "O", _:
-            return "images of mixed sizes fit no array: put them into a folder, which may mix sizes"
         case "f", _:
             return _float_advice(images)
         case "b", _:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from ..errors import InputError, UsageError, system_reason, unknown
-from .arrays import open_array, open_array_file, open_pictures
+from .arrays import open_array, open_array_file, open_arrays, open_pictures
 from .cifar import open_cifar
 from .decode import UnreadableImage, read_header
 from .folder import open_folder, open_image
@@ -53,9 +53,9 @@ def open_source(
         A folder (one folder per class, or train and test, where it has them), a zip file of the
         same, an image, a list file (.txt, .csv, .tsv; its paths count from the folder it lies in),
         a .npy or .npz file, an IDX file, CIFAR-10's tar file; the name of a data set (see `NAMED`),
-        unless such a path exists; a (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255, or what
-        NumPy makes one of; Pillow's images, or paths, in a list or whatever yields them; a
-        `Source`.
+        unless such a path exists; a (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255, colour in
+        the order red, green, blue, or what NumPy makes one of; paths, Pillow's images, or arrays of
+        any sizes, in a list or whatever yields them; a `Source`.
     split
         The part to open of a source that is divided into train and test; others are opened whole.
     data_root
@@ -78,7 +78,7 @@ def open_source(
             return _open_path_or_name(source, split, data_root)
         case Image():
             return open_pictures([source])
-        case np.ndarray() if source.ndim == 1 and all(map(_is_item, source.tolist())):
+        case np.ndarray() if source.ndim == 1 and source.dtype.kind in "OUT":
             return _open_items(source.tolist())
         case np.ndarray():
             return open_array(source)
@@ -97,15 +97,13 @@ def _open_items(items: list[Any]) -> Source:
         return open_pictures(items)
     if all(isinstance(item, str | PathLike) for item in items):
         return open_paths(items)
+    if all(isinstance(item, np.ndarray) for item in items):
+        return open_arrays(items)
     kinds = sorted({type(item).__name__ for item in items})
     raise InputError(
         f"images cannot be read from a list of {', '.join(kinds)}: give paths, or Pillow's images, "
-        "or one array of all, as np.stack([np.asarray(x) for x in images])"
+        "or uint8 arrays, as [np.asarray(x) for x in images]"
     )
-
-
-def _is_item(item: object) -> bool:
-    return isinstance(item, str | PathLike | Image)
 
 
 def _array(source: Any) -> NDArray[Any]:

@@ -152,13 +152,18 @@ class Source:
 
     def _labels(self) -> NDArray[np.str_]:
         if self.labels is None:
-            outside = [name for name in self.names if "/" not in name]
-            some = f" ({outside[0]!r} lies in none)" * (0 < len(outside) < len(self))
-            raise UsageError(
-                f"the {self.description} names no classes: "
-                f"put each class into a folder of its own{some}, or give labels"
-            )
+            raise unlabelled(self)
         return self.labels
+
+
+def unlabelled(source: Source) -> UsageError:
+    """Build the error for images of which nobody says which class they are of."""
+    outside = [name for name in source.names if "/" not in name]
+    some = f" ({outside[0]!r} lies in none)" * (0 < len(outside) < len(source))
+    return UsageError(
+        f"the {source.description} names no classes: "
+        f"put each class into a folder of its own{some}, or give labels"
+    )
 
 
 def class_named(given: str, classes: Sequence[str]) -> str:

@@ -1,0 +1,123 @@
+"""`ocgan data suspects`: wrong images among those that are to be learned."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ..files import CsvWriter
+from . import terminal
+from .guards import check_unread
+from .settings import WHOLE, Preset, settings_from
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..data import Images
+
+SHOWN = 5, 8  # rows and columns of images in the picture
+SIDE = 96  # pixels that an image is enlarged to there
+
+
+def suspects(
+    source: str,
+    /,
+    *,
+    normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
+    parts: Annotated[int, WHOLE] = 5,
+    picture: Path | None = None,
+    data_root: Path | None = None,
+    preset: Preset = "default",
+    config: Path | None = None,
+    seed: Annotated[int, WHOLE, Parameter(validator=Number(gte=0))] = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Rank images by how unlike the others they are, to find wrong ones before training.
+
+    A model knows its own images too well to find mistakes among them. So the images are dealt out
+    to several parts, and each part is judged by a model that learned the other parts; nothing is
+    kept of these models. Prints path and novelty score, the most suspicious image first.
+
+    Parameters
+    ----------
+    source
+        A folder, file or name, as for `ocgan train`.
+    normal_class
+        The class to look at, where the source has classes. Without it, all images.
+    parts
+        How many; as many models are trained.
+    picture
+        Draw the first 40 there (PNG), the most suspicious one top left.
+    data_root
+        Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
+    preset
+        As for `ocgan train`.
+    config
+        A YAML file of settings.
+    seed
+        Of the dealing and of the models.
+    device
+        auto (cuda or cpu), cpu, cuda or mps.
+    precision
+        auto, 32-true or bf16-mixed.
+    skip_unreadable
+        Leave out images that cannot be read, and list them.
+    """
+    import numpy as np
+
+    from ..detector import NoveltyDetector
+    from ..files import check_replaceable
+    from ..mistakes import judged
+    from ..tasks import Task
+
+    root = None if data_root is None else str(data_root)
+    images = Task(source, normal_class, data_root=root).training_images()
+    detector = NoveltyDetector(
+        preset,
+        settings=settings_from(config, None),
+        random_state=seed,
+        device=device,
+        precision=precision,
+        skip_unreadable=skip_unreadable,
+    )
+    if picture is not None:
+        check_unread("--picture", picture, [source, *images.files])
+        check_replaceable(picture)
+    terminal.note(f"looking at {images.description}")
+    rule, notes, read = detector.images_to_learn(images.with_paths())
+    terminal.note(*(f"left out: {name} ({reason})" for name, reason in read.skipped))
+    terminal.note(f"images are {rule.describe()}", *notes)
+    scores = np.empty(len(read))
+    for number, (rows, found) in enumerate(judged(detector, read, parts=parts), 1):
+        scores[rows] = found
+        terminal.note(f"part {number} of {parts}: {len(rows)} images judged")
+    order = np.argsort(-scores, kind="stable")
+    lines = CsvWriter(sys.stdout)
+    lines.row(("path", "score"))
+    for row in order:
+        lines.row((read.names[row], f"{scores[row]:.4g}"))
+    if picture is not None:
+        _draw(picture, read, order)
+
+
+def _draw(path: Path, images: Images, order: NDArray[np.intp]) -> None:
+    """Draw the first images of an order, row by row; the rest of the last row stays empty."""
+    import numpy as np
+
+    from ..figures import image_grid, png_bytes
+    from ..files import write_bytes
+
+    rows, columns = SHOWN
+    first = images.pixels[order[: rows * columns]]
+    columns = min(columns, len(first))
+    missing = -len(first) % columns
+    blank = np.full((missing, *first.shape[1:]), 255, np.uint8)
+    tiles = np.concatenate([first, blank]).reshape(-1, columns, *first.shape[1:])
+    write_bytes(path, png_bytes(image_grid(tiles, cell=SIDE)))
