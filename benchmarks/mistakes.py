@@ -1,14 +1,15 @@
 """How well wrong images are found among those that are to be learned.
 
 `python -m benchmarks.mistakes mnist --classes 8,4`: of each class some training images, among which
-3 % are of other classes. Ranked by a model of all of them, by `pyocgan.suspicion`, and by methods
-without training dealt out likewise. Cells are average precision, and the share of the wrong ones
-among the first 2·N, where N is how many there are. No test image is read.
+3 % are of other classes. They are ranked by a model of all of them, by `pyocgan.suspicion`, and by
+methods without training, for which they are dealt out likewise. Cells are average precision, and
+how many of the N wrong ones are among the first 2·N. No test image is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,9 @@ from pyocgan.benchmark.images import Pool
 from pyocgan.calibration import ANY_FPR
 from pyocgan.data import Images
 from pyocgan.detector import NoveltyDetector
-from pyocgan.mistakes import PARTS, dealt, judged
+from pyocgan.mistakes import PARTS, judged, unfitted
 
 from .development import head, options_of, read
-
-Scores = NDArray[np.float64]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,12 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         detector = NoveltyDetector(
             options.preset, settings=split.settings, fpr=ANY_FPR, random_state=options.seed
         )
-        ranked = [detector.fit(images.pixels).novelty_scores(images.pixels), np.empty(len(images))]
-        for rows, found in judged(detector, images, parts=options.parts):
-            ranked[1][rows] = found
-        ranked += [
-            held_out(make(), images, options.parts, options.seed) for _, make in BASELINES.values()
-        ]
+        makers: list[Callable[[], Scorer]] = [partial(unfitted, detector)]
+        makers += [make for _, make in BASELINES.values()]
+        ranked = [detector.fit(images.pixels).novelty_scores(images.pixels)]
+        ranked += [held_out(make, images, options.parts, options.seed) for make in makers]
         print(" | ".join([f"| {name}", *(_cell(one, is_wrong) for one in ranked)]), "|", flush=True)
 
 
@@ -69,15 +66,17 @@ def mixed(
     return Images(everything.pixels[rows], names, None), is_other[rows]
 
 
-def held_out(scorer: Scorer, images: Images, parts: int, seed: int) -> Scores:
-    """Score each part of the images by a method that has learned the others."""
+def held_out(
+    make: Callable[[], Scorer], images: Images, parts: int, seed: int
+) -> NDArray[np.float64]:
+    """Score each part of the images by what has learned the others."""
     scores = np.empty(len(images))
-    for others, rows in dealt(images, parts, seed):
-        scores[rows] = scorer.fit(images.pixels[others]).novelty_scores(images.pixels[rows])
+    for rows, found in judged(make, images, parts, seed):
+        scores[rows] = found
     return scores
 
 
-def _cell(scores: Scores, is_wrong: NDArray[np.bool_]) -> str:
+def _cell(scores: NDArray[np.float64], is_wrong: NDArray[np.bool_]) -> str:
     precision = average_precision_score(is_wrong, scores)
     first = np.argsort(-scores, kind="stable")[: 2 * is_wrong.sum()]
     return f"{precision:.3f}, {is_wrong[first].sum()} of {is_wrong.sum()}".lstrip("0")

@@ -74,7 +74,10 @@ def test_train_prints_one_line_and_leaves_a_run_folder(command, tmp_path):
     )
     assert errors[0].startswith("learning from 139 images of class 8 from digits")
     assert errors[1] == "111 images train, 14 choose the checkpoint, 14 calibrate; 0 unreadable"
-    assert errors[-1].startswith("epoch 2/2 ")
+    assert errors[-2].startswith("epoch 2/2 ")
+    oddest = NoveltyDetector.load(tmp_path / "model").oddest_
+    assert len(set(oddest)) == 3
+    assert errors[-1].startswith(f"of those that calibrate, {', '.join(oddest)} are the least like")
     assert {path.name.partition("-")[0] for path in (tmp_path / "model").iterdir()} == {
         "command.txt",
         "config.yaml",
@@ -267,13 +270,13 @@ def test_predict_says_what_the_library_says(command, model, detector, pictures):
     ]
 
 
-def test_predict_says_which_images_the_model_has_learned_from(command, pictures, tmp_path):
+def test_predict_says_how_many_images_are_among_those_that_trained(command, pictures, tmp_path):
     flags = ("--fpr=0.2", "--quiet", *tiny_flags(), "--out", tmp_path / "m")
     assert command("train", pictures / "8", *flags)[0] == 0
     said = command("predict", tmp_path / "m", pictures / "8" / "00.png", pictures / "1")[2]
-    assert any(line.startswith("the model has learned from 1 of these 31 images") for line in said)
+    assert any(line.startswith("1 of these 31 images are among those in '/") for line in said)
     said = command("predict", tmp_path / "m", pictures / "1")[2]
-    assert not any("learned" in line for line in said)
+    assert not any("are among" in line for line in said)
 
 
 def test_predict_names_one_image_by_the_path_it_was_given(command, model, pictures):
@@ -586,9 +589,9 @@ def test_an_interruption_while_the_model_is_finished_leaves_it(command, tmp_path
     monkeypatch.setattr(evidence, "gather", interrupted)
     code, _, errors = command(*TRAIN, "--out", tmp_path / "m", "--quiet")
     assert code == 0
-    assert errors[-2:] == [
+    assert errors[-3:-1] == [
         "interrupted: stopping where it can go on from; once more stops at once …",
-        "the training was done already: the model is kept",
+        "the training was done already: writing the model",
     ]
     assert NoveltyDetector.load(tmp_path / "m")
 
@@ -598,7 +601,7 @@ def test_where_nothing_can_be_written_no_image_is_read(command, tmp_path, monkey
     monkeypatch.setattr(detector_module, "read_inferred", None)
     code, _, errors = command(*TRAIN, "--out", tmp_path / "file")
     assert code == 1
-    assert errors[-1].startswith("ocgan: cannot write ")
+    assert errors[-1].startswith(f"ocgan: nothing can be written in {str(tmp_path / 'file')!r}: ")
     assert errors[-1].endswith("is no folder")
 
 
@@ -926,9 +929,10 @@ def test_evaluate_on_other_images(command, trained, pictures):
     assert list(result["methods"]["OCGAN (default, +mining)"]["auroc_by_class"]) == ["1"]
     assert json.loads(out)["n_trained_on"] == 30
     _, out, _ = command("evaluate", trained / "plain", pictures)
-    assert "It has learned from 30 of these images, and knows them too well" in out
-    errors = command("evaluate", trained / "plain", pictures, "--no-baselines")[2]
+    assert "The model has learned from 30 of these images and knows them too well" in out
+    _, out, errors = command("evaluate", trained / "plain", pictures, "--no-baselines", "--json")
     assert errors[-1].startswith("not looked up: whether the model has learned from some")
+    assert json.loads(out)["n_trained_on"] is None
     code, out, _ = command("evaluate", trained / "plain", pictures, "--class=1", "--json")
     assert json.loads(out)["normal_class"] == "1"
 

@@ -154,7 +154,7 @@ def test_columns_that_are_passed_over_are_named(tmp_path):
         (f'"{"a" * 140_000}"\n', "line 1: field larger than field limit"),
         (
             ",".join(["label", *(f"pixel{i}" for i in range(784))]),
-            r"^list l\.csv, line 1: \['label', 'pixel0', .{38}, …\] is not path,label: tables of "
+            r"^list l\.csv, line 1: \['label', 'pixel0', .*, …\] is not path,label: tables of "
             "pixels are not read",
         ),
     ],
@@ -595,7 +595,7 @@ def test_images_in_memory_are_not_copied():
     assert np.shares_memory(open_source(IMAGES).store.pixels, IMAGES)
 
 
-def test_a_list_of_arrays_says_how_to_make_one_array():
+def test_a_list_of_mixed_things_is_refused():
     with pytest.raises(InputError, match=r"a list of int, ndarray: give paths, .* uint8 arrays"):
         open_source([np.zeros((8, 8), np.uint8), 1])
     with pytest.raises(InputError, match=r"a list of NoneType, str: give paths"):
@@ -648,8 +648,12 @@ def test_arrays_of_any_sizes_may_come_in_a_list():
     for given in (sizes, np.array([*sizes, None], object)[:2]):
         source = open_source(given)
         assert read(source, ImageRule((8, 8), 3)).pixels[:, 0, 0].tolist() == [[7] * 3, [1, 2, 3]]
-    with pytest.raises(InputError, match=r"^image 1: array of shape \(1, 9, 8\), type float64: "):
+    with pytest.raises(
+        InputError, match=r"^image 1, as X = image\[None\]: array of shape \(1, 9, 8\), "
+    ):
         open_source([sizes[0], np.zeros((9, 8))])
+    with pytest.raises(InputError, match=r"^image 1, .* type bool: convert to 0\.\.255 first"):
+        open_source([np.zeros((8, 8), np.uint8), np.ones((8, 8), bool)])
 
 
 def test_paths_may_come_from_whatever_yields_them(tmp_path):

@@ -198,6 +198,8 @@ def test_calibration_scores_are_those_of_the_calibration_images(detector, eights
     scores = np.sort(detector.novelty_scores(held_out))
     np.testing.assert_allclose(detector.calibration_.scores, scores, rtol=1.1e-5)
     assert (detector.calibration_.scores > scores).all()
+    rows = [int(name) for name in detector.oddest_]  # of an array images are named by their numbers
+    np.testing.assert_allclose(detector.novelty_scores(eights[rows]), scores[:-4:-1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("preset", ["fast", "default"])
@@ -565,6 +567,14 @@ def test_saving_removes_earlier_weights_and_nothing_of_the_users(detector, tmp_p
     detector.save(tmp_path)
     assert mine.read_text() == "mine"
     assert not earlier.exists()
+
+
+def test_a_rate_of_numpys_is_kept_by_a_model(eights, tmp_path):
+    detector = tiny(fpr=np.float32(0.1)).fit(eights)
+    detector.save(tmp_path)
+    loaded = NoveltyDetector.load(tmp_path)
+    assert (loaded.fpr, loaded.threshold_) == (0.1, detector.threshold_)
+    assert tiny(fpr=0.1).fit(eights).threshold_ == detector.threshold_
 
 
 def test_two_saves_at_once_leave_one_model(detector, tmp_path, eights, monkeypatch):

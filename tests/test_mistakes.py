@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
+import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +15,11 @@ from PIL import Image
 
 import pyocgan
 from conftest import TINY, tiny
+from pyocgan.baselines import BASELINES
+from pyocgan.cli.suspects import suspects
 from pyocgan.data import open_source, read_inferred
 from pyocgan.errors import InputError, UsageError
-from pyocgan.mistakes import judged
+from pyocgan.mistakes import PARTS, judged, unfitted
 
 WRONG = 4
 NEIGHBOURS = {"scores": "neighbours", "epochs": 1}  # which need no training to tell
@@ -55,7 +60,7 @@ def test_each_image_is_judged_once_by_a_model_that_has_not_seen_it(mixed, monkey
 
     monkeypatch.setattr(pyocgan.NoveltyDetector, "fit", watched)
     detector = tiny(fpr=0.001)  # out of reach of so few, and not needed
-    parts = list(judged(detector, images, parts=4))
+    parts = list(judged(partial(unfitted, detector), images, 4, 0))
     assert sorted(np.concatenate([rows for rows, _ in parts])) == list(range(64))
     for (rows, scores), known in zip(parts, learned, strict=True):
         assert len(rows) == len(scores) == 16
@@ -67,16 +72,23 @@ def test_each_image_is_judged_once_by_a_model_that_has_not_seen_it(mixed, monkey
 def test_copies_do_not_vouch_for_each_other(mixed):
     images = images_in(mixed)
     twice = np.concatenate([images.pixels, images.pixels[-WRONG:]])
-    for rows, _ in judged(tiny(), read_inferred(open_source(twice))[2], parts=4):
+    for rows, _ in judged(tiny, read_inferred(open_source(twice))[2], 4, 0):
         assert [64 + place in rows for place in range(WRONG)] == [
             60 + place in rows for place in range(WRONG)
         ]
 
 
-@pytest.mark.parametrize("parts", [1, 65, -2])
-def test_as_many_parts_as_there_are_images(mixed, parts):
-    with pytest.raises(UsageError, match=f"parts = {parts} must be from 2 to 64, the number of"):
+@pytest.mark.parametrize("parts", [1, 65, -2, 2.5, "3"])
+def test_parts_that_cannot_be_dealt_are_refused(mixed, parts):
+    expected = re.escape(f"parts = {parts!r} must be from 2 to 64, the number of different images")
+    with pytest.raises(UsageError, match=expected):
         pyocgan.suspicion(tiny(), mixed, parts=parts)
+
+
+def test_every_image_may_be_a_part_of_its_own_whatever_the_seed(mixed):
+    dealt = list(judged(BASELINES["knn"][1], images_in(mixed), 64, 5_000_000_000))
+    assert sorted(int(row) for rows, _ in dealt for row in rows) == list(range(64))
+    assert len(dealt) == 64
 
 
 def test_too_few_images_are_refused(eights):
@@ -107,6 +119,11 @@ def test_where_the_picture_cannot_be_drawn_nothing_is_trained(command, mixed, tm
     code, out, errors = command("data", "suspects", mixed, "--picture", tmp_path)
     assert (code, out) == (1, "")
     assert errors[-1].endswith("it is there and is no plain file")
-    code, out, errors = command("data", "suspects", mixed, "--picture", mixed / "0.png")
-    assert (code, out) == (2, "")
-    assert "is read here" in errors[-1]
+    for name, reason in (("0.png", "is read here"), ("odd.png", "is in")):
+        code, out, errors = command("data", "suspects", mixed, "--picture", mixed / name)
+        assert (code, out) == (2, "")
+        assert reason in errors[-1]
+
+
+def test_command_and_library_deal_out_alike():
+    assert inspect.signature(suspects).parameters["parts"].default == PARTS

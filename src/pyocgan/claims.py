@@ -48,8 +48,8 @@ def is_claimed(path: Path) -> bool:
 def unsure_claim(path: Path) -> str | None:
     """Describe a claim on the file `path` whose process may have died; None where there is none.
 
-    Nobody here knows of another host's, nor, but for Linux, whether a number is still the same
-    process's.
+    Of a process on another host nobody here knows; without Linux's /proc, nor whether its number is
+    still the same process's.
     """
     claims = _claims(path)
     holder = _read(claims[-1]) if claims else None

@@ -47,10 +47,19 @@ from .training import DEVICES, Progress, Record, Training, check_names, settle_d
 
 Number = TypeVar("Number", bound=np.generic)
 
-ImageSource = NDArray[np.uint8] | str | Path | Iterable[str | Path] | Iterable[Image] | Source
+ImageSource = (
+    NDArray[np.uint8]
+    | str
+    | Path
+    | Iterable[str | Path]
+    | Iterable[Image]
+    | Iterable[NDArray[np.uint8]]
+    | Source
+)
 
 CALIBRATION = "calibration/scores"  # among the tensors of a saved model
 EVIDENCE = "evidence/"
+ODDEST = 3  # of the images that calibrate, which are named
 READ_AT_ONCE = scoring.BATCH_SIZE  # images of a folder; the next ones are decoded meanwhile
 
 
@@ -100,6 +109,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         What the scores need beside them.
     calibration_ : Calibration
         Scores of the images that calibrate.
+    oddest_ : tuple of str
+        The names of the three of these with the largest scores, the largest first: a wrong image
+        among them makes the threshold its own.
     threshold_ : float
         The novelty score above which an image is novel.
     split_ : SplitCounts
@@ -200,7 +212,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.notes_, self.skipped_ = prepared.notes, prepared.skipped
         self.fingerprint_ = prepared.fingerprint
         self.about_: dict[str, Any] = {}
-        self.parameters_ = self.get_params()
+        self.parameters_ = self.get_params() | {"fpr": check_fpr(self.fpr)}
         if self.settings is not None:
             self.parameters_["settings"] = dict(self.settings)
         return prepared, training
@@ -225,10 +237,19 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         except InputError as error:
             raise InputError("; ".join([str(error), *copies])) from None
         order = np.random.default_rng([self.random_state, n]).permutation(n)
-        parts = np.split(distinct.pixels[order], np.cumsum([split.train, split.validation]))
-        notes = (*notes, *copies, *_classes_note(distinct), *dark_note(images))
-        skipped = images.skipped
-        return _Prepared(config, rule, notes, skipped, split, images.fingerprint(), *parts)
+        rows = np.split(order, np.cumsum([split.train, split.validation]))
+        return _Prepared(
+            config=config,
+            rule=rule,
+            notes=(*notes, *copies, *_classes_note(distinct), *dark_note(images)),
+            skipped=images.skipped,
+            split=split,
+            fingerprint=images.fingerprint(),
+            train=distinct.pixels[rows[0]],
+            validation=distinct.pixels[rows[1]],
+            calibration=distinct.pixels[rows[2]],
+            calibrating=tuple(distinct.names[row] for row in rows[2]),
+        )
 
     def images_to_learn(self, X: ImageSource) -> tuple[ImageRule, tuple[str, ...], Images]:
         """Read images as `fit` does: by which rule, what was inferred for it, and the images."""
@@ -264,6 +285,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             self.evidence_, self.networks_, prepared.train, validation=prepared.validation
         )
         scores = self._scores(prepared.calibration)
+        self.oddest_ = tuple(prepared.calibrating[row] for row in np.argsort(-scores)[:ODDEST])
         self._calibrate(Calibration.of(above_rounding(scores, self.evidence_.factors)))
         for networks in (self.networks_, self.evidence_):
             networks.zero_grad(set_to_none=True)  # of the last step, as large as the weights
@@ -403,6 +425,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             "fingerprint": self.fingerprint_,
             "notes": list(self.notes_),
             "skipped": [list(entry) for entry in self.skipped_],
+            "oddest": list(self.oddest_),
             "history": [asdict(record) for record in self.history_],
             "about": dict(self.about_ if about is None else about),
         }
@@ -453,6 +476,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.fingerprint_, self.about_ = content["fingerprint"], content["about"]
         self.notes_ = tuple(content["notes"])
         self.skipped_ = tuple((name, reason) for name, reason in content["skipped"])
+        self.oddest_ = tuple(content.get("oddest", ()))  # which came later
         self.history_ = tuple(Record(**record) for record in content["history"])
         calibration = Calibration.of(tensors.pop(CALIBRATION).numpy())
         shape = self.rule_.channels, self.rule_.within(self.config_.network_side).image_size
@@ -514,9 +538,10 @@ def fit_together(
     checkpoints: Sequence[Path],
     checkpoint_seconds: float = 30.0,
 ) -> list[OcganError | None]:
-    """Fit detectors, each on images of its own, training all as one program.
+    """Fit detectors together, each on images of its own.
 
-    Each becomes what `fit` makes of it, to rounding. Of training, `seconds_` has an equal share.
+    Each becomes what `fit` makes of it, on a GPU to rounding. Of training, `seconds_` has an equal
+    share.
 
     Parameters
     ----------
@@ -569,6 +594,7 @@ class _Prepared:
     train: NDArray[np.uint8]
     validation: NDArray[np.uint8]
     calibration: NDArray[np.uint8]
+    calibrating: tuple[str, ...]  # the names of these
 
 
 def _check_whole(name: str, value: object) -> None:

@@ -54,6 +54,20 @@ def replacing(path: Path) -> Iterator[Path]:
         When the folder cannot be written, or `path` is no plain file, such as /dev/null; the
         message names the path and the system's reason.
     """
+    with _temporary(path) as (temporary, target, mode):
+        try:
+            yield temporary
+            with temporary.open("r+b") as written:  # to write: Windows asks for it
+                os.fsync(written.fileno())
+            temporary.chmod(mode)
+            temporary.replace(target)
+        except OSError as error:
+            raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[tuple[Path, Path, int]]:
+    """Make a file beside the one to write, which goes at the end; give both, and its rights."""
     if path.parent in STREAMS:  # a link to a file, perhaps, as where a shell wrote < file
         raise OcganError(f"cannot write {str(path)!r}: it is no plain file")
     try:
@@ -70,13 +84,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("r+b") as written:  # to write: Windows asks for it
-            os.fsync(written.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as error:
-        raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None
+        yield temporary, path, mode
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -121,25 +129,22 @@ def write_json(path: Path, content: Any) -> None:
 
 def check_writable(folder: Path) -> None:
     """Make `folder` and try a write in it, so that hours of training do not end in an error."""
-    with replacing(folder / ".writable"):
-        pass
-    (folder / ".writable").unlink(missing_ok=True)
+    check_replaceable(folder / ".writable")
 
 
 def check_replaceable(path: Path) -> None:
-    """Make the folder of a file that is written later, and try to; `path` stays as it is."""
-    with contextlib.suppress(_TriedError), replacing(path):
-        raise _TriedError
+    """Make the folder of a file that is written later, and try to; the file stays as it is."""
+    with _temporary(path):
+        pass
 
 
 def check_creatable(folder: Path) -> None:
     """Try a write in `folder`, or where it would be made; nothing is made."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
-    check_replaceable(there / ".writable")
-
-
-class _TriedError(Exception):
-    """A write has begun, and need not end."""
+    try:
+        check_replaceable(there / ".writable")
+    except OcganError as error:
+        raise OcganError(f"nothing can be written in {str(folder)!r}: {error}") from None
 
 
 def _plain(value: Any) -> Any:

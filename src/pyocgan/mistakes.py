@@ -7,13 +7,14 @@ others: cross-validation. Copies lie in one part, for else each would vouch for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold
 
+from .baselines import Scorer
 from .calibration import ANY_FPR
 from .data import Images
 from .detector import ImageSource, NoveltyDetector
@@ -30,34 +31,47 @@ def suspicion(
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Return how unlike the others each image is: names, and (N,) scores; large = suspicious.
 
-    See `judged`. Of a source that is divided into train and test, the train part; images that
-    cannot be read raise, or with the detector's `skip_unreadable` are left out.
-    """
-    _, _, images = detector.images_to_learn(X)
-    scores = np.empty(len(images))
-    for rows, found in judged(detector, images, parts=parts):
-        scores[rows] = found
-    return images.names, scores
-
-
-def judged(
-    detector: NoveltyDetector, images: Images, *, parts: int = PARTS
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Yield the rows of each of k parts, and their scores by a model of the other parts.
+    Both in the order of the images. Of a source that is divided into train and test, the train
+    part. The time is that of as many fits as there are parts.
 
     Parameters
     ----------
     detector
-        Its preset, settings and seed count; it stays as it is. Its false-alarm rate does not: no
-        verdict is asked for.
-    images
-        Most of them right: a model takes whatever is frequent for normal.
+        Its preset, settings and seed count; it stays as it is, fitted or not. Images that cannot be
+        read raise, or with its `skip_unreadable` are left out.
+    X
+        Images, most of them right: a model takes whatever is frequent for normal.
     parts
-        k, 2 to as many as there are different images. The time is that of k fits.
+        As in `judged`.
+    """
+    _, _, images = detector.images_to_learn(X)
+    scores = np.empty(len(images))
+    for rows, found in judged(partial(unfitted, detector), images, parts, detector.random_state):
+        scores[rows] = found
+    return images.names, scores
 
-    Yields
-    ------
-    (n,) rows of `images`, and (n,) novelty scores.
+
+def unfitted(detector: NoveltyDetector) -> NoveltyDetector:
+    """Return a detector like it that has learned nothing, for scores alone, not for verdicts."""
+    alike: NoveltyDetector = clone(detector).set_params(fpr=ANY_FPR)
+    return alike
+
+
+def judged(
+    make: Callable[[], Scorer], images: Images, parts: int, random_state: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    """Yield the rows of each of k parts, (n,), and their scores by what has learned the others.
+
+    Parameters
+    ----------
+    make
+        Gives what learns, a detector or a method without training, unfitted.
+    images
+        Those dealt out.
+    parts
+        k, 2 to as many as there are different images.
+    random_state
+        Seed of the dealing.
 
     Raises
     ------
@@ -66,19 +80,13 @@ def judged(
     InputError
         There are too few images to fit with the rest of them.
     """
-    for others, rows in dealt(images, parts, detector.random_state):
-        model = clone(detector).set_params(fpr=ANY_FPR).fit(images.pixels[others])
-        yield rows, model.novelty_scores(images.pixels[rows])
-
-
-def dealt(
-    images: Images, parts: int, random_state: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield for each of k parts the rows of all others, and its own; copies stay together."""
     different: dict[bytes, int] = {}
-    groups = [different.setdefault(digest, len(different)) for digest in images.digests()]
-    if not 2 <= parts <= len(different):
+    which = np.array([different.setdefault(digest, len(different)) for digest in images.digests()])
+    if parts not in range(2, len(different) + 1):
         most = f"{len(different):,}, the number of different images"
         raise UsageError(f"parts = {parts!r} must be from 2 to {most}")
-    folds = GroupKFold(parts, shuffle=True, random_state=random_state)
-    yield from folds.split(images.pixels, groups=groups)
+    order = np.random.default_rng([random_state, len(different)]).permutation(len(different))
+    for part in range(int(parts)):
+        is_own = (order % parts == part)[which]
+        scorer = make().fit(images.pixels[~is_own])
+        yield np.flatnonzero(is_own), scorer.novelty_scores(images.pixels[is_own])

@@ -40,12 +40,14 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
     write_bytes(folder / name, weights)
     try:
         write_json(folder / DESCRIPTION, header | dict(description))
+        if not (folder / name).exists():  # another process, which wrote there too, took it away
+            write_bytes(folder / name, weights)
     except BaseException:
         if is_new and not _names(folder, name):
             (folder / name).unlink()
         raise
     for old in folder.glob(f"weights-{'[0-9a-f]' * 12}.safetensors"):
-        if not _names(folder, old.name):  # another process may have written there meanwhile
+        if not _names(folder, old.name):  # another process may have written since
             old.unlink(missing_ok=True)
 
 

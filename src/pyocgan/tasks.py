@@ -93,8 +93,8 @@ def no_class_named(source: Source) -> UsageError:
     """Build the error for images of which nobody says which are normal."""
     if source.labels is None:
         return unlabelled(source)
-    known = f", one of {listed(source.classes)}" if source.classes else ""
-    return UsageError(f"say which class is normal: --class NAME{known}")
+    classes = listed(source.classes)
+    return UsageError(f"say which class is normal: --class NAME, one of {classes}")
 
 
 def absolute(source: str) -> str:

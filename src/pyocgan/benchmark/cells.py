@@ -53,8 +53,8 @@ class Cell:
         What learns it.
     trial
         The images.
-    about
-        What the pool says about its images.
+    seen
+        What was read of the data set.
     """
 
     dataset: str
@@ -63,12 +63,12 @@ class Cell:
     seed: int
     method: Method
     trial: Trial
-    about: Seen
+    seen: Seen
 
     @classmethod
     def of(cls, pool: Pool, trial: Trial, normal_class: str, seed: int, method: Method) -> Cell:
         """Build the cell of a pool."""
-        return cls(pool.name, pool.protocol, normal_class, seed, method, trial, pool.about)
+        return cls(pool.name, pool.protocol, normal_class, seed, method, trial, pool.seen)
 
     @property
     def group(self) -> tuple[str, Protocol, str]:
@@ -145,7 +145,7 @@ class Cell:
             "changes": dict(self.method.changes),
             "is_random": self.method.is_random,
             "classes": list(self.trial.classes),
-            "images": self.about,
+            "images": self.seen,
             "n_train": len(self.trial.train_rows),
             "n_test": len(self.trial.test_rows),
             **figures.to_dict(),
@@ -175,7 +175,7 @@ class Cell:
 def measure(
     cells: Sequence[Cell], checkpoints: Sequence[Path]
 ) -> Iterator[tuple[Measured, NDArray[np.float64]] | OcganError]:
-    """Measure one cell of any method, or many of OCGAN, trained as one program.
+    """Measure one cell of any method, or many of OCGAN, trained together.
 
     Yield for each what `Cell.measure` returns, or the error that it ended with.
     """

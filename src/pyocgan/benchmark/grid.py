@@ -109,7 +109,7 @@ def unfinished(cells: Iterable[Cell], folder: Path, *, overwrite: bool = False) 
 def run(
     cells: Sequence[Cell],
     folder: Path,
-    about: Origin,
+    origin: Origin,
     *,
     jobs: int = 1,
     executor: Executor = "local",
@@ -127,27 +127,27 @@ def run(
         As from `unfinished`.
     folder
         Where results go.
-    about
+    origin
         As from `provenance`; becomes part of every result.
     jobs, executor
         How many processes, on this machine or on a Ray cluster whose nodes all see `folder`.
     overwrite
         As in `unfinished`.
     stack
-        How many cells of OCGAN, alike but for class and seed, are trained as one program.
+        How many cells of OCGAN, alike but for class and seed, are trained together.
     """
     check_executor(executor)
     stacks = _stacks(cells, stack)
     if jobs == 1 and executor == "local":
         for members in stacks:
-            yield from _outcomes(members, _compute(members, folder, about, overwrite))
+            yield from _outcomes(members, _compute(members, folder, origin, overwrite))
         return
     parent = os.getpid() if executor == "local" else None
     with _backend(executor, jobs):
         returns = "list" if executor == "ray" else "generator_unordered"
         ended = joblib.Parallel(return_as=returns)(
             joblib.delayed(_compute_alone)(
-                number, [cell.cut() for cell in members], folder, about, overwrite, parent
+                number, [cell.cut() for cell in members], folder, origin, overwrite, parent
             )
             for number, members in enumerate(stacks)
         )
@@ -194,7 +194,7 @@ def _outcomes(cells: Sequence[Cell], ends: Sequence[_End]) -> Iterator[Outcome]:
         yield Outcome(cell, *end)
 
 
-def _compute(cells: Sequence[Cell], folder: Path, about: Origin, overwrite: bool) -> list[_End]:
+def _compute(cells: Sequence[Cell], folder: Path, origin: Origin, overwrite: bool) -> list[_End]:
     """Compute cells, but for those that another process has or had; give result or error."""
     ends: dict[Cell, _End] = {}
     with ExitStack() as claims:
@@ -211,7 +211,7 @@ def _compute(cells: Sequence[Cell], folder: Path, about: Origin, overwrite: bool
         checkpoints = [cell.checkpoint(folder) for cell in left]
         if left:
             for cell, measured in zip(left, measure(left, checkpoints), strict=True):
-                ends[cell] = _write(cell, measured, folder, about)
+                ends[cell] = _write(cell, measured, folder, origin)
     return [ends[cell] for cell in cells]
 
 
@@ -219,7 +219,7 @@ def _write(
     cell: Cell,
     measured: tuple[Measured, NDArray[np.float64]] | OcganError,
     folder: Path,
-    about: Origin,
+    origin: Origin,
 ) -> _End:
     if isinstance(measured, OcganError):
         return None, str(measured)
@@ -227,7 +227,7 @@ def _write(
     here = cast("Environment", {**environment(), "threads": threads})
     if cell.method.settled_device == "cuda":
         here["machine"] += f", {_gpu()}"
-    result: Result = {**measured[0], **about, "environment": here}
+    result: Result = {**measured[0], **origin, "environment": here}
     try:
         cell.write(cell.path(folder), result, measured[1])
     except OcganError as error:
@@ -246,7 +246,7 @@ def _compute_alone(
     number: int,
     cells: Sequence[Cell],
     folder: Path,
-    about: Origin,
+    origin: Origin,
     overwrite: bool,
     parent: int | None,
 ) -> tuple[int, list[_End]]:
@@ -261,7 +261,7 @@ def _compute_alone(
 
         torch.set_num_threads(1)
     with threadpool_limits(1):
-        return number, _compute(cells, folder, about, overwrite)
+        return number, _compute(cells, folder, origin, overwrite)
 
 
 def _backend(executor: Executor, jobs: int) -> Any:

@@ -100,9 +100,10 @@ class Pool:
 
     Parameters
     ----------
-    given, name
-        Path or name as it was given; and for paths and tables, of the data set, or of the folder or
-        file.
+    given
+        Path or name, as it was given.
+    name
+        For paths and tables: of the data set, or of the folder or file.
     protocol
         1 or 2 of the paper's section 4.1, or dev: protocol 1 within the training part.
     rule
@@ -129,7 +130,7 @@ class Pool:
         return self.sources[0].classes
 
     @cached_property
-    def about(self) -> Seen:
+    def seen(self) -> Seen:
         """What was read."""
         parts = [*(["train"] if self.protocol == 2 else []), TESTED_PART[self.protocol]]
         pairs = list(zip(parts, self.sources, self.images, strict=False))

@@ -82,7 +82,7 @@ class Environment(TypedDict):
 
 
 class Result(Measured, Origin):
-    """The content of a result file, but for what no table shows."""
+    """What is read of a result file, which says more: format, kinds of novelty, models together."""
 
     environment: Environment
 
@@ -127,6 +127,8 @@ def _is(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if origin is UnionType:
         return any(_is(value, one) for one in get_args(kind))
+    if isinstance(value, bool):
+        return origin is bool
     if origin is float:
         return isinstance(value, int | float)
     return isinstance(value, dict if is_typeddict(origin) else origin)

@@ -147,12 +147,8 @@ def headline(found: Verdict) -> str:
 
 
 def _named(row: Row) -> str:
-    settings = described(row.preset or "", row.changes)
-    return (
-        f"OCGAN as in the paper (preset {settings})"
-        if row.is_the_papers
-        else f"The preset {settings}"
-    )
+    name = "OCGAN as in the paper (preset {})" if row.is_the_papers else "The preset {}"
+    return name.format(described(row.preset or "", row.changes))
 
 
 def _place(row: Row, pair: Comparison) -> str:

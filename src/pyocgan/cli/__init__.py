@@ -119,8 +119,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _is_empty(word: str) -> bool:
     """Say whether an argument, or the value behind --flag=, is nothing."""
-    _, equals, value = word.partition("=") if word.startswith("--") else ("", "=", word)
-    return bool(equals) and not value
+    return re.fullmatch(r"(--[^=]*=)?", word) is not None
 
 
 def _expanded(word: str) -> str:

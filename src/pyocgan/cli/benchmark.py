@@ -139,7 +139,7 @@ def benchmark(
     pools = [
         open_pool(source, protocol, data_root=data_root, settings=chosen) for source in sources
     ]
-    terminal.note(*(line for pool in pools for line in (pool.about["description"], *pool.notes)))
+    terminal.note(*(line for pool in pools for line in (pool.seen["description"], *pool.notes)))
     cells = plan(pools, methods, classes=wanted, seeds=numbers)
     if protocol == 2 and numbers != [0] and any(not cell.method.is_random for cell in cells):
         terminal.note("methods without randomness run once a class, as seed 0")
@@ -205,7 +205,7 @@ def summarise(
 
 
 def _settle_stack(keys: Sequence[str], device: str, jobs: int) -> int:
-    """Choose how many models are trained as one program: several where one process has a GPU."""
+    """Choose how many models are trained together: several where one process has a GPU."""
     if "ocgan" not in keys or jobs > 1:
         return 1
     from ..training import settle_device

@@ -96,9 +96,9 @@ def evaluate(
     is_drawn = source is None and task is not None and task.protocol in (1, "dev")
     if baselines or is_drawn:
         train = _learned(split, detector, skip_unreadable=skip_unreadable, is_drawn=is_drawn)
-        known = _known(train, test)
+        known = _known(train, test) if train.fingerprint() == detector.fingerprint_ else None
     else:
-        known = 0
+        known = None
         terminal.note("not looked up: whether the model has learned from some of these images")
     if baselines:
         by_method |= _baseline_scores(train, test)
@@ -310,8 +310,8 @@ def _print(
     )
     if count := about["n_trained_on"]:
         print(
-            f"It has learned from {count:,} of these images, and knows them too well: the figures "
-            "flatter it. train --protocol 1 holds images out to test on."
+            f"The model has learned from {count:,} of these images and knows them too well: the "
+            "figures flatter it."
         )
     if "pixel_auroc" in rates:
         print(f"Where: over all pixels its heat map has an AUROC of {rates['pixel_auroc']:.4f}.")

@@ -40,19 +40,19 @@ def check_apart(out: Path, source: str) -> None:
             )
 
 
-def check_outside(flag: str, out: Path, scored: Iterable[str]) -> None:
-    """Refuse to draw pictures into a folder that is scored: the next time they would be, too.
+def check_outside(flag: str, out: Path, read: Iterable[str]) -> None:
+    """Refuse to draw pictures into a folder of images: the next time they would be read, too.
 
     Raises
     ------
     UsageError
-        `out`, the value of `flag`, is one of the folders `scored`, or lies in one.
+        `out`, the value of `flag`, is one of the folders `read`, or lies in one.
     """
-    for given in scored:
+    for given in read:
         with suppress(OSError, RuntimeError):
             folder = Path(given).expanduser().resolve()
             if folder.is_dir() and out.resolve().is_relative_to(folder):
                 raise UsageError(
-                    f"{flag} {str(out)!r} is in {given!r}, whose images are scored: choose a "
-                    "folder elsewhere"
+                    f"{flag} {str(out)!r} is in {given!r}, whose images are read: choose "
+                    "another place"
                 )

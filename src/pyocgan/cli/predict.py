@@ -93,7 +93,7 @@ def predict(
         check_outside("--heatmaps", heatmaps, images)
         check_writable(heatmaps)
     terminal.note(f"scoring {source.description}", *fitting_notes(source, detector.rule_))
-    terminal.note(*_known(detector.about_.get("task"), source))
+    terminal.note(*_known(detector.about_, source))
     names = iter(enumerate(source.names))
     with _writer(out, as_json=as_json) as write:
         for batch, scores in detector.score_batches(source):
@@ -121,12 +121,13 @@ def predict(
     return InputError.exit_code if fail_on_novel and counts["unreadable"] else 0
 
 
-def _known(task: Mapping[str, Any] | None, source: Source) -> list[str]:
-    """Say how many of the images the model has learned from, where these are files."""
-    if not task or not source.is_of_files:
+def _known(about: Mapping[str, Any], source: Source) -> list[str]:
+    """Say how many of the images lie where the model's own came from, as files of their own."""
+    if not about.get("is_of_files") or not source.is_of_files:
         return []
+    task = Task.from_dict(about["task"])
     try:
-        learned = Task.from_dict(task).training_images()
+        learned = task.training_images()
     except OcganError:  # they are gone
         return []
     known = {os.path.realpath(path) for path in learned.files}
@@ -134,8 +135,9 @@ def _known(task: Mapping[str, Any] | None, source: Source) -> list[str]:
     if not count:
         return []
     return [
-        f"the model has learned from {count:,} of these {len(source):,} images, and knows them too "
-        "well to find mistakes among them: ocgan data suspects does"
+        f"{count:,} of these {len(source):,} images are among those in {task.source!r} that the "
+        "model was made of: it knows what it has learned too well to find mistakes there; ocgan "
+        "data suspects looks for them"
     ]
 
 

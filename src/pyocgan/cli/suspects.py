@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from cyclopts.validators import Number
 
 from ..files import CsvWriter
 from . import terminal
-from .guards import check_unread
+from .guards import check_outside, check_unread
 from .settings import WHOLE, Preset, settings_from
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..data import Images
 
-SHOWN = 5, 8  # rows and columns of images in the picture
+ROWS, COLUMNS = 5, 8  # of images in the picture
 SIDE = 96  # pixels that an image is enlarged to there
 
 
@@ -74,7 +75,7 @@ def suspects(
 
     from ..detector import NoveltyDetector
     from ..files import check_replaceable
-    from ..mistakes import judged
+    from ..mistakes import judged, unfitted
     from ..tasks import Task
 
     root = None if data_root is None else str(data_root)
@@ -89,20 +90,22 @@ def suspects(
     )
     if picture is not None:
         check_unread("--picture", picture, [source, *images.files])
+        check_outside("--picture", picture, [source])
         check_replaceable(picture)
     terminal.note(f"looking at {images.description}")
     rule, notes, read = detector.images_to_learn(images.with_paths())
     terminal.note(*(f"left out: {name} ({reason})" for name, reason in read.skipped))
     terminal.note(f"images are {rule.describe()}", *notes)
     scores = np.empty(len(read))
-    for number, (rows, found) in enumerate(judged(detector, read, parts=parts), 1):
+    ends = judged(partial(unfitted, detector), read, parts, seed)
+    for number, (rows, found) in enumerate(ends, 1):
         scores[rows] = found
         terminal.note(f"part {number} of {parts}: {len(rows)} images judged")
     order = np.argsort(-scores, kind="stable")
     lines = CsvWriter(sys.stdout)
     lines.row(("path", "score"))
     for row in order:
-        lines.row((read.names[row], f"{scores[row]:.4g}"))
+        lines.row((read.names[row], f"{scores[row]:.6g}"))
     if picture is not None:
         _draw(picture, read, order)
 
@@ -114,9 +117,8 @@ def _draw(path: Path, images: Images, order: NDArray[np.intp]) -> None:
     from ..figures import image_grid, png_bytes
     from ..files import write_bytes
 
-    rows, columns = SHOWN
-    first = images.pixels[order[: rows * columns]]
-    columns = min(columns, len(first))
+    first = images.pixels[order[: ROWS * COLUMNS]]
+    columns = min(COLUMNS, len(first))
     missing = -len(first) % columns
     blank = np.full((missing, *first.shape[1:]), 255, np.uint8)
     tiles = np.concatenate([first, blank]).reshape(-1, columns, *first.shape[1:])

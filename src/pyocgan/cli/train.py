@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -129,7 +128,12 @@ def train(
             )
         detector.save(
             out,
-            about={"task": task.to_dict(), "command": command_line(), "environment": environment()},
+            about={
+                "task": task.to_dict(),
+                "is_of_files": images.is_of_files,
+                "command": command_line(),
+                "environment": environment(),
+            },
         )
         (out / CHECKPOINT).unlink(missing_ok=True)
     _summarise(detector, out, as_json=as_json)
@@ -176,7 +180,7 @@ def _fit(
             if interrupted:
                 return progress
         if interrupted:
-            terminal.note("the training was done already: the model is kept")
+            terminal.note("the training was done already: writing the model")
     return None
 
 
@@ -252,11 +256,16 @@ def _summarise(detector: NoveltyDetector, out: Path, *, as_json: bool) -> None:
         "best_epoch": detector.best_epoch_,
         "fpr": detector.fpr,
         "threshold": detector.threshold_,
+        "oddest": detector.oddest_,
         "seconds": round(detector.seconds_, 1),
     }
     if as_json:
-        print(json.dumps(summary))
+        print(terminal.json_text(summary))
         return
+    terminal.note(
+        f"of those that calibrate, {', '.join(detector.oddest_)} are the least like the rest: are "
+        "they good? (ocgan data suspects looks at all)"
+    )
     print(
         f"{out}: trained in {detector.seconds_:.1f} s; networks of epoch {detector.best_epoch_} of "
         f"{detector.config_.epochs}; an image is novel above {detector.threshold_:.5g} "

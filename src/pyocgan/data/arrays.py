@@ -56,14 +56,14 @@ def open_arrays(images: Sequence[NDArray[Any]]) -> Source:
     InputError
         As `open_array`.
     """
-    if len({image.shape for image in images}) == 1:
+    if len({(image.shape, image.dtype) for image in images}) == 1:
         return open_array(np.stack(images))
     pictures = []
     for number, image in enumerate(images):
         try:
             pictures.append(picture(checked(image[None])[0]))
         except InputError as error:
-            raise InputError(f"image {number}: {error}") from None
+            raise InputError(f"image {number}, as X = image[None]: {error}") from None
     return open_pictures(pictures)
 
 
@@ -73,8 +73,8 @@ def open_pictures(images: Sequence[Image]) -> Source:
     Raises
     ------
     InputError
-        One that was opened from a file is there again and again: at one of its pages, if it has
-        several, whichever was meant.
+        One picture that was opened from a file is given more than once: it stands at one of its
+        pages, and all would be taken for that one.
     """
     opened = Counter(id(image) for image in images if isinstance(image, ImageFile))
     if opened and (most := max(opened.values())) > 1:
@@ -177,7 +177,7 @@ def _type_advice(images: NDArray[Any]) -> str | None:
     match images.dtype.kind, images.dtype.itemsize:
         case "u", 1:
             return None
-        case "O" | "U" | "S", _ if all(isinstance(i, str | bytes | PathLike) for i in images.flat):
+        case "O" | "U", _ if all(isinstance(i, str | PathLike) for i in images.flat):
             return "paths must be in one dimension"
         case "f", _:
             return _float_advice(images)

@@ -170,7 +170,8 @@ def _rows(
         path, label = _picked(fields, columns)
         if not path:
             expected = f"path{delimiter}label" if columns is None else "what the first line names"
-            advice = PIXELS_ADVICE if len(row) > MOST_COLUMNS else ""
+            is_pixels = columns is None and len(row) > MOST_COLUMNS
+            advice = PIXELS_ADVICE if is_pixels else ""
             said = f"[{listed([*map(repr, row)], SHOWN_COLUMNS)}]"
             raise InputError(f"{where}, line {number}: {said} is not {expected}{advice}")
         if any("\udc80" <= character <= "\udcff" for character in label):  # goes into models

@@ -40,7 +40,13 @@ _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def open_source(
-    source: Source | PathText | NDArray[Any] | Image | Iterable[PathText] | Iterable[Image],
+    source: Source
+    | PathText
+    | NDArray[Any]
+    | Image
+    | Iterable[PathText]
+    | Iterable[Image]
+    | Iterable[NDArray[Any]],
     *,
     split: Literal["train", "test", "all"] = "train",
     data_root: PathText | None = None,
@@ -78,7 +84,7 @@ def open_source(
             return _open_path_or_name(source, split, data_root)
         case Image():
             return open_pictures([source])
-        case np.ndarray() if source.ndim == 1 and source.dtype.kind in "OUT":
+        case np.ndarray() if source.ndim == 1 and source.dtype.kind in "OSUT":
             return _open_items(source.tolist())
         case np.ndarray():
             return open_array(source)
@@ -87,8 +93,8 @@ def open_source(
         case Iterable() if not isinstance(source, bytes | Mapping):
             return _open_items(list(source))
     raise InputError(
-        f"images cannot be read from a {type(source).__name__}: give a path, a list of paths or of "
-        "Pillow's images, or a uint8 array (N, H, W) or (N, H, W, channels)"
+        f"images cannot be read from a {type(source).__name__}: give a path, a list of paths, of "
+        "Pillow's images or of uint8 arrays, or one uint8 array (N, H, W) or (N, H, W, channels)"
     )
 
 
