@@ -70,7 +70,7 @@ def literal(
     s_mined = s
     for _ in range(config.mining_steps if mining else 0):
         s_mined = s_mined.detach().requires_grad_()
-        l_mining(C(De(s_mined))).backward()  # type: ignore[no-untyped-call]
+        l_mining(C(De(s_mined))).backward()
         assert s_mined.grad is not None
         s_mined = _moved(s_mined, s_mined.grad, config)
         nets.zero_grad()
@@ -154,8 +154,7 @@ def _generator_losses(
 def _moved(s: Tensor, gradient: Tensor, config: Config) -> Tensor:
     length = config.mining_step_size * config.latent_size**0.5
     direction = normalize(gradient, dim=1, eps=1e-30)
-    moved: Tensor = (s.detach() - length * direction).clamp(-INSIDE, INSIDE)
-    return moved
+    return (s.detach() - length * direction).clamp(-INSIDE, INSIDE)
 
 
 def _total(losses: dict[str, Tensor], config: Config) -> Tensor:
@@ -176,5 +175,5 @@ def make_plain(nets: Networks) -> None:
 def _step(nets: Networks, optimizer: Optimizer | None, loss: Tensor) -> None:
     assert optimizer is not None
     nets.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()

@@ -119,5 +119,5 @@ def iterate(
 def _step(optimizer: Optimizer | None, loss: Tensor) -> None:
     assert optimizer is not None  # as it is where its networks are
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()

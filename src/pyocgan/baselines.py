@@ -50,8 +50,7 @@ def raw(X: Pixels) -> Features:
 def unit_norm(features: Features) -> Features:
     """Divide each row by its 2-norm; a row of zeros stays zero."""
     norms = np.linalg.norm(features, axis=1, keepdims=True)
-    result: Features = features / np.maximum(norms, np.finfo(np.float32).tiny)
-    return result
+    return features / np.maximum(norms, np.finfo(np.float32).tiny)
 
 
 def cosine(X: Pixels) -> Features:
@@ -100,8 +99,7 @@ class NearestNeighbours:
     def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
         """Return the mean distance to the nearest normal images."""
         distances, _ = self.index_.kneighbors(self.space(X))
-        result: NDArray[np.float64] = distances.astype(np.float64).mean(axis=1)
-        return result
+        return distances.astype(np.float64).mean(axis=1)
 
 
 class PCAReconstruction:
@@ -121,8 +119,7 @@ class PCAReconstruction:
         """Return the mean squared error of each image's reconstruction."""
         x = raw(X)
         x_hat = self.pca_.inverse_transform(self.pca_.transform(x))
-        result: NDArray[np.float64] = np.square(x - x_hat, dtype=np.float64).mean(axis=1)
-        return result
+        return np.square(x - x_hat, dtype=np.float64).mean(axis=1)
 
 
 class KernelDensityEstimate:
@@ -154,8 +151,7 @@ class KernelDensityEstimate:
 
     def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
         """Return the negative log density at each image."""
-        result: NDArray[np.float64] = -self.density_.score_samples(self.pca_.transform(raw(X)))
-        return result
+        return -self.density_.score_samples(self.pca_.transform(raw(X)))
 
 
 class OneClassSupportVectors:
@@ -175,8 +171,7 @@ class OneClassSupportVectors:
 
     def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
         """Return the negative sum of kernels at each image."""
-        result: NDArray[np.float64] = -self.svm_.score_samples(raw(X)).astype(np.float64)
-        return result
+        return -self.svm_.score_samples(raw(X)).astype(np.float64)
 
 
 class Isolation:
@@ -197,8 +192,7 @@ class Isolation:
 
     def novelty_scores(self, X: Pixels) -> NDArray[np.float64]:
         """Return the anomaly score of Liu et al., equation 2: in (0, 1)."""
-        result: NDArray[np.float64] = -self.forest_.score_samples(raw(X))
-        return result
+        return -self.forest_.score_samples(raw(X))
 
 
 # Key in result files → title in tables and constructor (picklable, to be sent to processes).

@@ -138,8 +138,7 @@ class Calibration:
         """P = (1 + #{calibration scores ≥ score}) / (n + 1): (N,) in [1/(n+1), 1]."""
         n = len(self.scores)
         above = n - np.searchsorted(self.scores, np.asarray(scores, np.float64), side="left")
-        result: NDArray[np.float64] = (1 + above) / (n + 1)
-        return result
+        return (1 + above) / (n + 1)
 
     def threshold(self, fpr: float) -> float:
         """Return the score above which, and only above which, the p-value is at most `fpr`.

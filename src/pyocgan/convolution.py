@@ -107,8 +107,7 @@ def _half(n: int) -> int:
 
 
 def _apply(function: type[Function], *arguments: Any) -> Tensor:
-    result: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
-    return result
+    return function.apply(*arguments)
 
 
 # ---- fewer products -----------------------------------------------------------------------------

@@ -330,8 +330,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Of images that are divided into train and test, the train part.
         """
         source = open_source(X, split="train")
-        result: NDArray[np.int64] = self.fit(source).predict(source)
-        return result
+        return self.fit(source).predict(source)
 
     def score_parts(self, X: ImageSource) -> dict[str, NDArray[np.float64]]:
         """Return what each of the scores says of each image: name to (N,) float64.
@@ -358,8 +357,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         calibration = self.calibrated()
         threshold = self.threshold_ if fpr is None else calibration.threshold(fpr)
-        result: NDArray[np.bool_] = self.novelty_scores(X) > threshold
-        return result
+        return self.novelty_scores(X) > threshold
 
     def score_samples(self, X: ImageSource) -> NDArray[np.float64]:
         """Return the negative novelty score, scikit-learn's sign: larger = more normal."""

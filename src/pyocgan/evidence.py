@@ -77,8 +77,7 @@ class Evidence(nn.Module):
         """What each score's logarithm is multiplied by in their sum, at most; None of only one."""
         if len(self.scores) == 1:
             return None
-        result: NDArray[np.float64] = (self.weights / self.std).cpu().double().numpy()
-        return result
+        return (self.weights / self.std).cpu().double().numpy()
 
     @property
     def known(self) -> Normal:
@@ -131,8 +130,7 @@ def _evenly(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
     """Return `most` of the images at most, from all over them; all where they are no more."""
     if len(pixels) <= most:
         return pixels
-    chosen: NDArray[np.uint8] = pixels[np.linspace(0, len(pixels) - 1, most).astype(int)]
-    return chosen
+    return pixels[np.linspace(0, len(pixels) - 1, most).astype(int)]
 
 
 def _trust(evidence: Evidence, seen: list[Tensor]) -> Tensor:
@@ -193,16 +191,14 @@ def parts(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDAr
         logs = _logarithms(found)
         deviations = (logs - evidence.mean.to(logs)) / evidence.std.to(logs)
         found = _counted(evidence.config, deviations) * evidence.weights.to(logs)
-    result: NDArray[np.float64] = found.cpu().numpy()
-    return result
+    return found.cpu().numpy()
 
 
 def novelty_scores(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """Return the novelty score of each image, (N,) float64: the sum of its `parts`."""
-    result: NDArray[np.float64] = parts(evidence, nets, pixels).sum(1)
-    return result
+    return parts(evidence, nets, pixels).sum(1)
 
 
 @torch.no_grad()

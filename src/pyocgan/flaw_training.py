@@ -86,7 +86,7 @@ def _update(
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has no such fine places
         x, flawed = spoil(pieces(images, generator, mirror=config.symmetry == "mirror"), generator)
     loss = l_flaws(P, x, flawed)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     torch.clear_autocast_cache()  # in bfloat16 the next pieces would meet the weights as they were
     return loss.detach()

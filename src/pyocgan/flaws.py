@@ -42,8 +42,7 @@ class FlawFinder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.features(in_whole_cells(x).contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.logits(features)
-        return logits[:, 0]
+        return self.logits(features)[:, 0]
 
 
 def in_whole_cells(x: Tensor) -> Tensor:

@@ -144,8 +144,7 @@ def _smoothing(side: int, sigma: float) -> NDArray[np.float64]:
 
 def _blurring(side: int, sigma: float) -> NDArray[np.float64]:
     """The matrix that blurs `side` pixels, σ in pixels: (side, side)."""
-    blur: NDArray[np.float64] = gaussian_filter1d(np.eye(side), sigma=sigma, axis=0)
-    return blur
+    return gaussian_filter1d(np.eye(side), sigma=sigma, axis=0)
 
 
 def _pooling(side: int, cell: int) -> NDArray[np.float64]:
@@ -156,9 +155,7 @@ def _pooling(side: int, cell: int) -> NDArray[np.float64]:
     edges = _edges(side, cell)[:, None]
     pixels = np.arange(side)
     shares = (np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)).clip(min=0)
-    result: NDArray[np.float64] = shares @ _blurring(side, 0.5 * cell)
-    result /= shares.sum(1, keepdims=True)
-    return result
+    return shares @ _blurring(side, 0.5 * cell) / shares.sum(1, keepdims=True)
 
 
 def _between_patches(side: int) -> NDArray[np.float64]:

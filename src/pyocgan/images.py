@@ -16,5 +16,4 @@ def to_range(pixels: Tensor) -> Tensor:
 def to_pixels(x: Tensor) -> NDArray[np.uint8]:
     """Return x in [-1, 1], (N, K, H, W), as uint8 (N, H, W, K), rounded."""
     pixels = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    result: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
-    return result
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -70,8 +70,7 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        x: Tensor = self.layers(z)
-        return x
+        return self.layers(z)
 
 
 class LatentDiscriminator(nn.Module):
@@ -89,8 +88,7 @@ class LatentDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, z: Tensor) -> Tensor:
-        logits: Tensor = self.layers(z)
-        return logits.squeeze(1)
+        return self.layers(z).squeeze(1)
 
 
 class ImageClassifier(nn.Module):
@@ -108,8 +106,7 @@ class ImageClassifier(nn.Module):
         self.logit = nn.Linear(4 * width * h * w, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.logit(flatten(self.features(x)))
-        return logits.squeeze(1)
+        return self.logit(flatten(self.features(x))).squeeze(1)
 
 
 class Networks(nn.Module):
@@ -162,4 +159,4 @@ def tell_apart(D_l: nn.Module, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     deviation of 0.35 where the uniform cube has 0.58; in one batch they reach 0.57. D_v and C keep
     to a batch for each kind, DCGAN's rule: in one batch D_v's loss falls to 0.01 in four epochs.
     """
-    return D_l(torch.cat([s, z])).chunk(2)  # type: ignore[no-any-return]
+    return D_l(torch.cat([s, z])).chunk(2)

@@ -66,8 +66,7 @@ class Batch:
     @cached_property
     def x_hat(self) -> Tensor:
         """De(En(x)), as x."""
-        x_hat: Tensor = self.nets.De(self.codes)
-        return x_hat
+        return self.nets.De(self.codes)
 
     @cached_property
     def gradients(self) -> Tensor:
@@ -83,8 +82,7 @@ class Batch:
     def flaws(self) -> Tensor:
         """P's logits of a flaw in each cell of the whole image, (B, h, w)."""
         assert self.P is not None
-        logits: Tensor = self.P(self.image)
-        return logits
+        return self.P(self.image)
 
     @cached_property
     def seen(self) -> Tensor:

@@ -88,10 +88,9 @@ def _shares(phi: Tensor, near: Tensor) -> Tensor:
     gram = v @ v.mT
     ridge = RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + TINY
     penalised = gram + torch.diag_embed(ridge.expand(gram.shape[:2]))
-    w: Tensor = torch.linalg.solve(penalised, v @ left[:, :, None])[:, :, 0]
+    w = torch.linalg.solve(penalised, v @ left[:, :, None])[:, :, 0]
     return w + (1 - w.sum(1, keepdim=True)) / w.shape[1]
 
 
 def _mixed(shares: Tensor, near: Tensor) -> Tensor:
-    mixture: Tensor = (shares[:, None] @ near)[:, 0]
-    return mixture
+    return (shares[:, None] @ near)[:, 0]

@@ -38,9 +38,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm_1(x).relu()
-        around: Tensor = x if self.around is None else self.around(h)
-        change: Tensor = self.conv_2(self.norm_2(self.conv_1(h)).relu())
-        return around + change
+        around = x if self.around is None else self.around(h)
+        return around + self.conv_2(self.norm_2(self.conv_1(h)).relu())
 
 
 def trunk(channels: int, width: int) -> nn.Sequential:

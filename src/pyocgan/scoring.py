@@ -51,8 +51,7 @@ def encode(nets: Networks, x: Tensor, config: Config) -> Tensor:
     """Return En(x), (B, d) in (-1, 1), of images (B, K, H, W) in [-1, 1]."""
     if config.test_noise_variance > 0:
         x = x + _fixed_noise(x, config)
-    z: Tensor = nets.En(x)
-    return z
+    return nets.En(x)
 
 
 @torch.no_grad()
@@ -97,5 +96,4 @@ def decode(nets: Networks, s: NDArray[np.float32]) -> Tensor:
     """Return De(s), (n, K, H, W) in (-1, 1), for points s of the latent cube, (n, d)."""
     nets.eval()
     codes = torch.from_numpy(np.ascontiguousarray(s, np.float32)).to(device_of(nets))
-    decoded: Tensor = nets.De(codes)
-    return decoded
+    return nets.De(codes)

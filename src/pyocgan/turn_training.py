@@ -84,7 +84,7 @@ def update(
         x = cropped(x, generator, config.turn_crop)
     x = moved(x, generator, mirror=config.symmetry == "mirror")
     loss = l_turns(T, seen(T, x, mirror=False)[0]).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for optimizer in optimizers:
         optimizer.step()
     torch.clear_autocast_cache()  # in bfloat16 the next images would meet the weights as they were

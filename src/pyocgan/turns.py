@@ -65,8 +65,7 @@ class TurnClassifier(nn.Module):
         return features.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.logits(self.look(x))
-        return logits
+        return self.logits(self.look(x))
 
 
 def build(

@@ -130,8 +130,7 @@ class Source:
 
     def is_novel(self, normal_class: str | int) -> NDArray[np.bool_]:
         """Say of each image whether it is of another class than the normal one: (N,) bool."""
-        novel: NDArray[np.bool_] = self._labels() != self.class_name(normal_class)
-        return novel
+        return self._labels() != self.class_name(normal_class)
 
     def class_name(self, normal_class: str | int) -> str:
         """Resolve a class given by name or, where no class is named by a number, by number.
