@@ -29,12 +29,13 @@ moves no weight.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
-from pyocgan.algorithm import Optimizers
 from pyocgan.config import Config
 from pyocgan.losses import fool, l_classifier, l_latent, l_mining, l_mse, l_visual
 from pyocgan.mining import INSIDE
@@ -43,7 +44,7 @@ from pyocgan.networks import Networks, tell_apart
 
 def literal(
     nets: Networks,
-    optimizers: Optimizers,
+    optimizers: Mapping[str, Optimizer],
     x: Tensor,
     config: Config,
     *,
@@ -58,13 +59,13 @@ def literal(
     # Classifier update.
     z = En(x + n)
     losses["classifier"] = l_classifier(C(De(z)), C(De(s)))
-    _step(nets, optimizers.classifier, losses["classifier"])
+    _step(nets, optimizers["classifier"], losses["classifier"])
 
     # Discriminator update.
     z = En(x + n)
     losses["latent"] = l_latent(*tell_apart(D_l, s, z))
     losses["visual"] = l_visual(D_v(x), D_v(De(s)))
-    _step(nets, optimizers.discriminator, losses["latent"] + losses["visual"])
+    _step(nets, optimizers["discriminator"], losses["latent"] + losses["visual"])
 
     # Informative-negative mining.
     s_mined = s
@@ -77,13 +78,13 @@ def literal(
 
     # Generator update.
     losses |= _generator_losses(nets, x, n, s, s_mined)
-    _step(nets, optimizers.generator, _total(losses, config))
+    _step(nets, optimizers["generator"], _total(losses, config))
     return {name: loss.detach() for name, loss in losses.items()}
 
 
 def detached(
     nets: Networks,
-    optimizers: Optimizers,
+    optimizers: Mapping[str, Optimizer],
     x: Tensor,
     config: Config,
     *,
@@ -99,14 +100,14 @@ def detached(
     with torch.no_grad():
         x_hat, De_s = De(En(x + n)), De(s)
     losses["classifier"] = l_classifier(C(x_hat), C(De_s))
-    _step(nets, optimizers.classifier, losses["classifier"])
+    _step(nets, optimizers["classifier"], losses["classifier"])
 
     # Discriminator update.
     with torch.no_grad():
         z, De_s = En(x + n), De(s)
     losses["latent"] = l_latent(*tell_apart(D_l, s, z))
     losses["visual"] = l_visual(D_v(x), D_v(De_s))
-    _step(nets, optimizers.discriminator, losses["latent"] + losses["visual"])
+    _step(nets, optimizers["discriminator"], losses["latent"] + losses["visual"])
 
     # Informative-negative mining.
     s_mined = s
@@ -120,7 +121,7 @@ def detached(
     En.requires_grad_()
     De.requires_grad_()
     losses |= _generator_losses(nets, x, n, s, s_mined)
-    _step(nets, optimizers.generator, _total(losses, config))
+    _step(nets, optimizers["generator"], _total(losses, config))
     nets.requires_grad_()
     return {name: loss.detach() for name, loss in losses.items()}
 
@@ -172,8 +173,7 @@ def make_plain(nets: Networks) -> None:
             layer.inplace = False
 
 
-def _step(nets: Networks, optimizer: Optimizer | None, loss: Tensor) -> None:
-    assert optimizer is not None
+def _step(nets: Networks, optimizer: Optimizer, loss: Tensor) -> None:
     nets.zero_grad()
     loss.backward()
     optimizer.step()

@@ -51,9 +51,9 @@ class _Watch:
         for network, end in ends.items():
             assert network is not None
             network.register_forward_pre_hook(lambda *_, end=end: self._reach_next(end))
-        sides = {optimizers.classifier: 3, optimizers.discriminator: 4, optimizers.generator: 6}
-        for optimizer, end in sides.items():
-            assert optimizer is not None
+        ends_of_steps = {"classifier": 3, "discriminator": 4, "generator": 6}
+        for side, end in ends_of_steps.items():
+            optimizer = optimizers[side]
             optimizer.register_step_pre_hook(self._start_adam)
             optimizer.register_step_post_hook(lambda *_, end=end: self._end_adam(end))
 

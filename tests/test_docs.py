@@ -35,7 +35,7 @@ def test_paper_map_resolves(file, name):
 
 
 METHOD = ("networks.py", "losses.py", "mining.py", "algorithm.py")
-HELPERS = {"bce", "build", "convolutions", "halvings", "Networks", "Optimizers"}  # no equation's
+HELPERS = {"bce", "build", "convolutions", "halvings", "Networks"}  # no equation's
 
 
 def test_paper_map_is_complete():

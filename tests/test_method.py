@@ -308,7 +308,7 @@ def test_each_update_changes_its_own_networks_and_no_other(config, nets, x, upda
     def spy(optimizer, loss):
         before = copy.deepcopy(nets.state_dict())
         real_step(optimizer, loss)
-        name = next(n for n, o in vars(optimizers).items() if o is optimizer)
+        name = next(n for n, o in optimizers.items() if o is optimizer)
         after = nets.state_dict()
         changed[name] = {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
 
@@ -417,11 +417,8 @@ def test_each_game_can_be_won(config, nets, x):
     """With the generator held still, D_l, D_v and C learn to tell their two kinds apart."""
     nets = trained(config, nets, x, iterations=100)
     optimizers = build_optimizers(replace(config, learning_rate=2e-3), nets)
-    still = algorithm.Optimizers(
-        torch.optim.SGD([*nets.En.parameters(), *nets.De.parameters()], lr=0.0),
-        optimizers.discriminator,
-        optimizers.classifier,
-    )
+    frozen = torch.optim.SGD([*nets.En.parameters(), *nets.De.parameters()], lr=0.0)
+    still = optimizers | {"generator": frozen}
     history = [
         iterate(nets, still, x, config, generator=generator(step), mining=False)
         for step in range(150)

@@ -6,7 +6,7 @@ x + n serves all four. Letters as in `networks`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -20,33 +20,26 @@ from .mining import mine
 from .networks import Networks, tell_apart
 
 
-@dataclass(frozen=True)
-class Optimizers:
-    """One Adam for each side: the auto-encoder, the two discriminators, the classifier."""
-
-    generator: Optimizer
-    discriminator: Optimizer | None
-    classifier: Optimizer | None
-
-
-def build_optimizers(config: Config, nets: Networks) -> Optimizers:
-    """Build the optimisers of section 3.4 for the networks that the stage trains."""
-
-    def adam(*networks: torch.nn.Module | None) -> Optimizer | None:
-        weights = [w for network in networks if network is not None for w in network.parameters()]
-        betas = (config.adam_beta1, ADAM_BETA2)
-        on_cuda = bool(weights) and weights[0].is_cuda  # as one operation, which can be replayed
-        fast = {"fused": True, "capturable": True} if on_cuda else {}
-        return Adam(weights, lr=config.learning_rate, betas=betas, **fast) if weights else None
-
-    generator = adam(nets.En, nets.De)
-    assert generator is not None
-    return Optimizers(generator, adam(nets.D_l, nets.D_v), adam(nets.C))
+def build_optimizers(config: Config, nets: Networks) -> dict[str, Optimizer]:
+    """Build section 3.4's Adam for each side of the games that the stage plays, by name."""
+    sides = {
+        "generator": (nets.En, nets.De),
+        "discriminator": (nets.D_l, nets.D_v),
+        "classifier": (nets.C,),
+    }
+    optimizers: dict[str, Optimizer] = {}
+    for side, networks in sides.items():
+        if weights := [w for one in networks if one is not None for w in one.parameters()]:
+            # On a GPU a step is one operation, which can be replayed.
+            fast = {"fused": True, "capturable": True} if weights[0].is_cuda else {}
+            betas = (config.adam_beta1, ADAM_BETA2)
+            optimizers[side] = Adam(weights, lr=config.learning_rate, betas=betas, **fast)
+    return optimizers
 
 
 def iterate(
     nets: Networks,
-    optimizers: Optimizers,
+    optimizers: Mapping[str, Optimizer],
     x: Tensor,
     config: Config,
     *,
@@ -78,20 +71,21 @@ def iterate(
     z = En(x + n)
     s = torch.rand(z.shape, device=z.device, generator=generator) * 2 - 1
     x_hat = De(z)
-    with torch.no_grad(), frozen_statistics(De):
-        De_s = De(s) if D_v is not None else None
+    if D_v is not None:  # as it is wherever C is
+        with torch.no_grad(), frozen_statistics(De):
+            De_s = De(s)
 
     # 1. Classifier update.
-    if C is not None and De_s is not None:
+    if C is not None:
         losses["classifier"] = l_classifier(C(x_hat.detach()), C(De_s))
-        _step(optimizers.classifier, losses["classifier"])
+        _step(optimizers["classifier"], losses["classifier"])
 
     # 2. Discriminator update, with s as drawn.
     if D_l is not None:
         losses["latent"] = l_latent(*tell_apart(D_l, s, z.detach()))
-        if D_v is not None and De_s is not None:
+        if D_v is not None:
             losses["visual"] = l_visual(D_v(x), D_v(De_s))
-        _step(optimizers.discriminator, losses["latent"] + losses.get("visual", 0))
+        _step(optimizers["discriminator"], losses["latent"] + losses.get("visual", 0))
 
     # 3. Informative-negative mining, all networks fixed.
     s_mined = s
@@ -112,12 +106,11 @@ def iterate(
         if D_v is not None:
             losses["fool_visual"] = fool(D_v(De(s_mined)))
             total = total + losses["fool_visual"]
-    _step(optimizers.generator, total)
+    _step(optimizers["generator"], total)
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def _step(optimizer: Optimizer | None, loss: Tensor) -> None:
-    assert optimizer is not None  # as it is where its networks are
+def _step(optimizer: Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

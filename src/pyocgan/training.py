@@ -345,8 +345,7 @@ class Training:
         )
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        own = {name: one for name, one in vars(self.optimizers).items() if one is not None}
-        return own | self.scorers.optimizers
+        return self.optimizers | self.scorers.optimizers
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         return {
