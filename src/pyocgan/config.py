@@ -60,9 +60,19 @@ WIDEST = 1024  # of a network's first convolution
 LONGEST = 16384  # of a code, or a fully connected layer
 LARGEST = 1e9  # of whatever else has no bound of its own
 
+Range = tuple[float, float]  # of a setting, both ends allowed
+COUNT: Range = 1, LARGEST
+PAIR: Range = 2, LARGEST  # batch normalisation needs two
+WIDTH: Range = 1, WIDEST
+AMOUNT: Range = 0, LARGEST  # a weight, a variance, a number of steps
+SHARE: Range = 0, 1
+RATE: Range = 1e-12, 1  # of learning
+PART: Range = 0.1, 1  # of an image's sides
 
-def _field(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+
+def _field(default: Any, help: str, within: Range | None = None) -> Any:
+    """Give a setting its default, its line of help and, where it is a number, its range."""
+    return field(default=default, metadata={"help": help, "within": within})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +96,16 @@ class Config:
         64,
         "Largest side (8 to 128) that the networks and all scores but patches and flaws see: "
         "larger images are averaged down to it.",
+        (SMALLEST_SIDE, 128),
     )
     channels: Literal["auto", 1, 3] = _field("auto", "auto, 1 (grey) or 3 (colour).")
 
     # Networks (section 3.4). The paper prints no latent size: 16 is the authors' example
     # for MNIST, 512 the one for CIFAR-10 (see COLOUR); ports use 288.
-    latent_size: int = _field(16, "Size d of the latent code z in (-1, 1)^d.")
-    autoencoder_width: int = _field(64, "Channels of En's first convolution; doubled twice.")
-    visual_width: int = _field(12, "Channels of D_v's first convolution; doubled twice.")
-    classifier_width: int = _field(64, "Channels of C's first convolution; doubled twice.")
+    latent_size: int = _field(16, "Size d of the latent code z in (-1, 1)^d.", (1, LONGEST))
+    autoencoder_width: int = _field(64, "Channels of En's first convolution; doubled twice.", WIDTH)
+    visual_width: int = _field(12, "Channels of D_v's first convolution; doubled twice.", WIDTH)
+    classifier_width: int = _field(64, "Channels of C's first convolution; doubled twice.", WIDTH)
     # DCGAN's and the authors' code; that D_v and C are normalised is not printed.
     discriminator_norm: Literal["batch", "none", "spectral"] = _field(
         "batch",
@@ -108,29 +119,35 @@ class Config:
 
     # Denoising auto-encoder (section 3.2). Variance 0.2, as the text says; Algorithm 1 prints
     # N(0, I), the authors' code takes 0.2 as the standard deviation.
-    noise_variance: float = _field(0.2, "Variance of the noise n added to training images.")
+    noise_variance: float = _field(0.2, "Variance of the noise n added to training images.", AMOUNT)
     # Authors' code adds noise when testing, the paper's text does not: none by default.
-    test_noise_variance: float = _field(0.0, "Variance of the noise added before scoring.")
+    test_noise_variance: float = _field(0.0, "Variance of the noise added before scoring.", AMOUNT)
 
     # Losses (section 3.2): λ = 10 on the mean squared error, 1 and 1 on the two games.
-    reconstruction_weight: float = _field(10.0, "λ, the weight of l_MSE in the generator update.")
+    reconstruction_weight: float = _field(
+        10.0, "λ, the weight of l_MSE in the generator update.", AMOUNT
+    )
 
     # Not in the paper, which has 0: an error that `default` scores by is trained too.
-    gradient_weight: float = _field(0.0, "Weight of the error in oriented gradients beside l_MSE.")
+    gradient_weight: float = _field(
+        0.0, "Weight of the error in oriented gradients beside l_MSE.", AMOUNT
+    )
 
     # Informative-negative mining (section 3.2): five gradient steps. Step size and the length of
     # the warm-up, until decoded samples look reasonable, are not printed.
-    mining_steps: int = _field(5, "Gradient steps on s per iteration; 0 leaves s as drawn.")
-    mining_step_size: float = _field(0.05, "Root mean square move of a coordinate of s per step.")
-    mining_warmup: float = _field(0.2, "Share of the epochs that pass before mining starts.")
+    mining_steps: int = _field(5, "Gradient steps on s per iteration; 0 leaves s as drawn.", AMOUNT)
+    mining_step_size: float = _field(
+        0.05, "Root mean square move of a coordinate of s per step.", AMOUNT
+    )
+    mining_warmup: float = _field(0.2, "Share of the epochs that pass before mining starts.", SHARE)
 
     # Optimisation (section 3.4). Batch size and epochs are not printed.
-    learning_rate: float = _field(2e-4, "Adam's learning rate, for all networks but T and P.")
-    adam_beta1: float = _field(0.5, "Adam's β₁, for all networks but T and P.")
-    batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.")
-    epochs: int = _field(50, "Passes over the training images.")
+    learning_rate: float = _field(2e-4, "Adam's learning rate, for all networks but T and P.", RATE)
+    adam_beta1: float = _field(0.5, "Adam's β₁, for all networks but T and P.", (0, 0.999999))
+    batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.", PAIR)
+    epochs: int = _field(50, "Passes over the training images.", COUNT)
     least_iterations: int = _field(
-        1, "Batches in an epoch at least; a few images come several times."
+        1, "Batches in an epoch at least; a few images come several times.", COUNT
     )
 
     # Scores (see `novelty`). The paper has the first alone; several are standardised and added.
@@ -157,48 +174,60 @@ class Config:
         0.0,
         "Subtracted from the z of patches and flaws where score_scale is surplus: the largest of "
         "many small parts is always somewhat unusual.",
+        AMOUNT,
     )
     gradient_smoothing: float = _field(
-        0.0, "σ of a blur before oriented gradients are taken, in cells of two pixels or more."
+        0.0,
+        "σ of a blur before oriented gradients are taken, in cells of two pixels or more.",
+        AMOUNT,
     )
     contrast_floor: float = _field(
         0.0,
         "Share of an image's usual gradient that is added to that of a cell before the cell is "
         "divided by it: the smaller, the more faint edges count; 0 leaves cells as they are.",
+        AMOUNT,
     )
     symmetry: Literal["none", "mirror"] = _field(
         "none", "What leaves an image in its class, for training T: none, or mirror."
     )
-    turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.")
+    turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.", WIDTH)
     turn_hidden: int = _field(
-        0, "Width of a hidden layer between what T's scores see and its logits; 0 leaves it out."
+        0,
+        "Width of a hidden layer between what T's scores see and its logits; 0 leaves it out.",
+        (0, LONGEST),
     )
-    turn_images: int = _field(32, "Images in a batch of T, each in all its positions.")
+    turn_images: int = _field(32, "Images in a batch of T, each in all its positions.", PAIR)
     turn_passes: int = _field(
-        1, "How often T sees every image in an epoch, each time in another order."
+        1, "How often T sees every image in an epoch, each time in another order.", COUNT
     )
-    turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's AdamW.")
+    turn_learning_rate: float = _field(3e-3, "Highest learning rate of T's AdamW.", RATE)
     turn_muon_rate: float = _field(
         0.0,
         "Highest learning rate of Muon, for all of T's matrices but the last; 0: AdamW has all.",
+        SHARE,
     )
     turn_crop: float = _field(
         1.0,
         "T trains on parts of images, of this share of the sides to 1.05, made as large as images; "
         "1: on whole images.",
+        PART,
     )
     turn_sides: Literal[1, 2] = _field(
         1, "What T's scores look at: 1, the image; 2, the mirrored one as well."
     )
     turn_middle: float = _field(
-        1.0, "Share of an image's sides, in its middle, that T's scores look at, made as large."
+        1.0,
+        "Share of an image's sides, in its middle, that T's scores look at, made as large.",
+        PART,
     )
 
     flaw_width: int = _field(
-        16, "Channels of the first convolution of P, which finds flaws; doubled twice."
+        16, "Channels of the first convolution of P, which finds flaws; doubled twice.", WIDTH
     )
     flaw_steps: int = _field(
-        1000, "Steps of P on 64 pieces of images at least, shared out evenly to all iterations."
+        1000,
+        "Steps of P on 64 pieces of images at least, shared out evenly to all iterations.",
+        COUNT,
     )
 
     # Held-out normal images: never trained on. No anomaly is ever seen.
@@ -206,9 +235,12 @@ class Config:
         0.1,
         "Share of the images that chooses the checkpoint (lowest reconstruction error) and "
         "standardises the scores.",
+        (0.01, 0.4),  # half may calibrate, and some must train
     )
     calibration_fraction: float = _field(
-        0.1, "Share of the images that calibrates; more where the false-alarm rate needs more."
+        0.1,
+        "Share of the images that calibrates; more where the false-alarm rate needs more.",
+        (0.01, 0.5),
     )
 
     def __post_init__(self) -> None:
@@ -526,38 +558,10 @@ def _spell(wanted: Any) -> str:
 
 def _check(config: Config) -> None:
     """Refuse values outside their range, in one line that says what is allowed."""
-    widths = ("autoencoder_width", "visual_width", "classifier_width", "turn_width", "flaw_width")
-    positive = ("epochs", "least_iterations", "turn_passes", "flaw_steps")
-    bounds: dict[str, tuple[float, float]] = dict.fromkeys(positive, (1, LARGEST))
-    bounds |= dict.fromkeys(widths, (1, WIDEST))
-    bounds |= {
-        "latent_size": (1, LONGEST),
-        "batch_size": (2, LARGEST),  # batch normalisation needs two
-        "turn_images": (2, LARGEST),
-        "network_side": (SMALLEST_SIDE, 128),
-        "noise_variance": (0, LARGEST),
-        "test_noise_variance": (0, LARGEST),
-        "reconstruction_weight": (0, LARGEST),
-        "gradient_weight": (0, LARGEST),
-        "mining_steps": (0, LARGEST),
-        "mining_step_size": (0, LARGEST),
-        "mining_warmup": (0, 1),
-        "search_margin": (0, LARGEST),
-        "gradient_smoothing": (0, LARGEST),
-        "contrast_floor": (0, LARGEST),
-        "learning_rate": (1e-12, 1),
-        "turn_learning_rate": (1e-12, 1),
-        "turn_hidden": (0, LONGEST),
-        "turn_muon_rate": (0, 1),
-        "turn_crop": (0.1, 1),
-        "turn_middle": (0.1, 1),
-        "adam_beta1": (0, 0.999999),
-        "validation_fraction": (0.01, 0.4),  # half may calibrate, and some must train
-        "calibration_fraction": (0.01, 0.5),
-    }
-    for name, (low, high) in bounds.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
+    for name, one in FIELDS.items():
+        value, within = getattr(config, name), one.metadata["within"]
+        if within is not None and not within[0] <= value <= within[1]:
+            low, high = within
             upper = f" and at most {high:g}" if high < LARGEST or value > high else ""
             raise UsageError(f"{name} = {value!r} must be at least {low:g}{upper}")
     latent_widths = config.latent_widths
