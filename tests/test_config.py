@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
+from pyocgan.cli.settings import FLAGS_ALONE, merge, read_environment
 from pyocgan.config import (
     COLOUR,
     FIELDS,
-    FLAGS_ALONE,
     PRESETS,
     STAGES,
     Config,
     check_settings,
     completed,
-    merge,
-    read_environment,
     resolve,
 )
 from pyocgan.errors import UsageError

@@ -1,7 +1,7 @@
 """Every number of the method, once: OCGAN (Perera, Nallapati, Xiang, CVPR 2019), sections 3 and 4.
 
 A `Config` is frozen and checked when built. Presets differ from it only where `PRESETS` says so;
-the command's flags, the environment and config files all read these same fields (`resolve`).
+flags, environment and config files (`cli.settings`) all give values to these same fields.
 """
 
 from __future__ import annotations
@@ -13,13 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
-from .data.fetch import MIRROR_VARIABLE
-from .data.named import DATA_ROOT_VARIABLE
 from .data.rule import LARGEST_SIDE, SMALLEST_SIDE, ImageRule
 from .errors import UsageError, unknown
 
@@ -39,14 +34,6 @@ Score = Literal[
 ]
 TURN_SCORES: tuple[Score, ...] = ("turns", "views")  # those of T
 SEARCHES: tuple[Score, ...] = ("patches", "flaws")  # for the oddest of many small parts
-
-# Of a command, not of a model's training: they stand on its line.
-FLAGS_ALONE = (
-    "preset", "config", "out", "seed", "seeds", "device", "precision", "protocol", "data_root",
-    "json", "quiet", "class", "fpr", "skip_unreadable", "restart", "tensorboard", "dataset",
-    "method", "classes", "jobs", "executor", "stack", "overwrite", "dry_run",
-)  # fmt: skip
-OTHER_VARIABLES = (DATA_ROOT_VARIABLE, MIRROR_VARIABLE)  # of the environment: no settings
 
 # Numbers that no preset changes (section 3.4): 5×5 convolutions of stride 2, leaky ReLU. Adam's β₂
 # and the spread of the first weights are not printed: Adam's usual one, and DCGAN's.
@@ -403,74 +390,11 @@ def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
     return fields | dict(stored)
 
 
-def merge(
-    *,
-    file: str | Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    flags: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Settle what the user set, flag over environment over config file, for `resolve`.
-
-    `file` is YAML, its keys fields of `Config`; of `environment`, ``OCGAN_<FIELD>`` counts.
-    """
-    layers = (read_file(file), read_environment(environment or {}), flags or {})
-    return {name: value for layer in layers for name, value in check_settings(layer).items()}
-
-
 def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with every value of its field's type; refuse unknown keys."""
     if not isinstance(settings, Mapping):
         raise UsageError(f"settings = {settings!r} must name fields, such as {{'epochs': 20}}")
     return {name: _typed(name, value) for name, value in settings.items()}
-
-
-def read_file(path: str | Path | None) -> dict[str, Any]:
-    """Read a YAML config file: a mapping from field names of `Config` to values."""
-    if path is None:
-        return {}
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
-    except UsageError as error:
-        raise UsageError(f"the config file {str(path)!r}: {error}") from None
-    except OSError as error:
-        raise UsageError(f"cannot read the config file {str(path)!r}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, no date
-        line = " ".join(str(error).split())
-        raise UsageError(f"the config file {str(path)!r} is not YAML: {line}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"the config file {str(path)!r} must be lines such as epochs: 50")
-    for key in content:
-        _check_no_flag(key, f"{key} in the config file {str(path)!r}")
-    return {str(key): value for key, value in content.items()}
-
-
-def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read ``OCGAN_<FIELD>`` variables; empty ones count as not set, others must be a field."""
-    names = {f"OCGAN_{name.upper()}": name for name in FIELDS}
-    for key, value in environment.items():
-        if key.startswith("OCGAN_") and value and key not in {*names, *OTHER_VARIABLES}:
-            _check_no_flag(key.removeprefix("OCGAN_").lower(), f"the variable {key}")
-            raise unknown("variable", key, names)
-    return {names[key]: value for key, value in environment.items() if key in names and value}
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which PyYAML takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping of different keys."""
-        plain = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(key, deep=deep) for key in plain]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise UsageError(f"{twice} is given twice")
-        return super().construct_mapping(node, deep)
-
-
-def _check_no_flag(name: str, said: str) -> None:
-    if str(name).replace("-", "_") in FLAGS_ALONE:
-        flag = str(name).replace("_", "-")
-        raise UsageError(f"{said} is no setting: give --{flag} to a command that has it")
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
