@@ -25,8 +25,19 @@ from rich.text import Text
 from ..errors import OcganError, TrainingInterruptedError, UsageError
 from ..tasks import Protocol
 from . import terminal
+from .flags import (
+    AsJson,
+    Out,
+    Quiet,
+    Switch,
+    Whole,
+    chosen_classes,
+    chosen_seeds,
+    comma_numbers,
+    comma_words,
+)
 from .guards import check_apart
-from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
+from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:
     from ..benchmark import Cell, Outcome, Result
@@ -35,7 +46,6 @@ if TYPE_CHECKING:
 
 Group = tuple[str, Protocol, str]
 TOGETHER = 10  # models, on a GPU that one would leave idle
-LARGEST_SEED = 2**32 - 1  # of NumPy and scikit-learn
 
 app = cyclopts.App(
     name="benchmark",
@@ -48,23 +58,23 @@ app = cyclopts.App(
 def benchmark(
     *,
     dataset: Annotated[list[str], Parameter(negative="")],
-    out: Annotated[Path, Parameter(alias="-o")],
+    out: Out,
     protocol: Protocol = 2,
     method: str = "ocgan,knn,knn_cosine,knn_gradients,pca",
     classes: str = "all",
     seeds: str = "0",
-    jobs: Annotated[int, WHOLE] = 1,
+    jobs: Whole = 1,
     executor: Literal["local", "ray"] = "local",
-    stack: Annotated[int | None, WHOLE] = None,
+    stack: Whole | None = None,
     data_root: Path | None = None,
     preset: Preset = "default",
     config: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    overwrite: Switch = False,
+    dry_run: Switch = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     settings: Annotated[SettingFlags | None, Parameter(name="*", group=SETTINGS_GROUP)] = None,
 ) -> None:
     """Measure methods on every class of a data set; one result file for each class, seed, method.
@@ -124,7 +134,7 @@ def benchmark(
 
     chosen = settings_from(config, settings)
     keys, numbers = comma_words("--method", method), comma_numbers("--seeds", seeds)
-    wanted = None if classes == "all" else comma_words("--classes", classes)
+    wanted = chosen_classes(classes)
     for flag, number in (("--jobs", jobs), ("--stack", stack)):
         if number is not None and number < 1:
             raise UsageError(f"{flag} {number} must be 1 or more")
@@ -193,8 +203,7 @@ def summarise(
     """
     from ..benchmark import summarise as write_summaries
 
-    wanted = None if classes == "all" else comma_words("--classes", classes)
-    numbers = None if seeds is None else comma_numbers("--seeds", seeds)
+    wanted, numbers = chosen_classes(classes), chosen_seeds(seeds)
     for path in write_summaries(folder, results, classes=wanted, seeds=numbers):
         summary = json.loads(path.read_text(encoding="utf-8"))
         deviation = "" if summary["std"] is None else f" ± {summary['std']:.4f}"
@@ -433,24 +442,3 @@ def _by_group(cells: Iterable[Cell]) -> dict[Group, list[Cell]]:
     for cell in cells:
         groups[cell.group].append(cell)
     return dict(groups)
-
-
-# ---- flags ---------------------------------------------------------------------------------------
-
-
-def comma_words(flag: str, text: str) -> list[str]:
-    """Split a flag's value at its commas; each word once, in order."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError(f"{flag} {text!r} names none: give one or more, with commas between them")
-    return list(dict.fromkeys(words))
-
-
-def comma_numbers(flag: str, text: str) -> list[int]:
-    """Split a flag's value at its commas into whole numbers, ascending."""
-    words = comma_words(flag, text)
-    if not all(w.isdecimal() and len(w) <= 10 and int(w) <= LARGEST_SEED for w in words):
-        raise UsageError(
-            f"{flag} {text!r} must be whole numbers from 0 to {LARGEST_SEED}, such as 0,1,2"
-        )
-    return sorted({int(word) for word in words})

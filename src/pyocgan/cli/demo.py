@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from . import terminal
-from .settings import WHOLE
+from .flags import Out, Quiet, Seed
 
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(alias="-o")] = Path("demo"),
-    seed: Annotated[int, WHOLE, Parameter(validator=Number(gte=0))] = 0,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    out: Out = Path("demo"),
+    seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Show why OCGAN: train it and an auto-encoder on the digit 8 alone.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from .. import model_folder
 from ..errors import InputError, UsageError, listed
 from ..tasks import Task, no_class_named
 from . import terminal
+from .flags import AsJson, NormalClass, Switch
 from .guards import check_unread
 
 if TYPE_CHECKING:
@@ -28,12 +27,12 @@ def evaluate(
     source: str | None = None,
     /,
     *,
-    normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
+    normal_class: NormalClass = None,
     data_root: Path | None = None,
     baselines: bool = True,
     scores: Path | None = None,
-    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    skip_unreadable: Switch = False,
+    as_json: AsJson = False,
     device: str = "cpu",
 ) -> None:
     """Measure a model on labelled images: AUROC, AUPR, false-alarm and detection rate.

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from ..config import PRESETS, resolve
 from . import terminal
+from .flags import AsJson
 
 
 def info(
     model: Path | None = None,
     /,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Describe a model, or else this installation and what its presets are for small grey images.
 

@@ -18,6 +18,7 @@ from ..errors import InputError, OcganError, UsageError
 from ..files import CsvWriter, shortened
 from ..tasks import Task
 from . import terminal
+from .flags import AsJson, Out, Switch
 from .guards import check_outside, check_unread
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def predict(
     /,
     *,
     fpr: float | None = None,
-    out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    fail_on_novel: Annotated[bool, Parameter(negative="")] = False,
-    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    out: Out | None = None,
+    as_json: AsJson = False,
+    fail_on_novel: Switch = False,
+    skip_unreadable: Switch = False,
     heatmaps: Path | None = None,
     data_root: Path | None = None,
     device: str = "cpu",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from . import terminal
+from .flags import chosen_classes, chosen_seeds
 from .guards import check_unread
 
 
@@ -75,14 +76,13 @@ def _page(
     seeds: str | None,
 ) -> Path:
     from ..benchmark_report import write_benchmark_page
-    from .benchmark import comma_numbers, comma_words
 
     return write_benchmark_page(
         folder,
         out,
         data_root=data_root,
         method=method,
-        classes=None if classes == "all" else comma_words("--classes", classes),
-        seeds=None if seeds is None else comma_numbers("--seeds", seeds),
+        classes=chosen_classes(classes),
+        seeds=chosen_seeds(seeds),
         progress=terminal.note,
     )

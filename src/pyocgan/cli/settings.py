@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -15,6 +15,7 @@ from ..config import FIELDS, PRESETS, check_settings, field_type
 from ..data.fetch import MIRROR_VARIABLE
 from ..data.named import DATA_ROOT_VARIABLE
 from ..errors import UsageError, unknown
+from .flags import Whole
 
 if TYPE_CHECKING:
     Preset = str
@@ -39,23 +40,12 @@ SETTINGS_GROUP = cyclopts.Group(
 )
 
 
-def whole_number(_: object, tokens: Sequence[cyclopts.Token]) -> int:
-    """Read a whole number; cyclopts would round 2.6."""
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
-
-
-WHOLE = cyclopts.Parameter(converter=whole_number)
-
-
 def _flag_type(name: str) -> Any:
     """Return a type that the command line can show; the rest is words, typed by `merge`."""
     wanted = field_type(name)
     words = get_origin(wanted) is Literal and all(isinstance(c, str) for c in get_args(wanted))
     if wanted is int:
-        return Annotated[int, WHOLE]
+        return Whole
     return wanted if wanted is float or words else str
 
 

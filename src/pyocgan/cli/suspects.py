@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from typing import TYPE_CHECKING
 
 from ..files import CsvWriter
 from . import terminal
+from .flags import NormalClass, Seed, Switch, Whole
 from .guards import check_outside, check_unread
-from .settings import WHOLE, Preset, settings_from
+from .settings import Preset, settings_from
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,16 +27,16 @@ def suspects(
     source: str,
     /,
     *,
-    normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
-    parts: Annotated[int, WHOLE] = 5,
+    normal_class: NormalClass = None,
+    parts: Whole = 5,
     picture: Path | None = None,
     data_root: Path | None = None,
     preset: Preset = "default",
     config: Path | None = None,
-    seed: Annotated[int, WHOLE, Parameter(validator=Number(gte=0))] = 0,
+    seed: Seed = 0,
     device: str = "auto",
     precision: str = "auto",
-    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    skip_unreadable: Switch = False,
 ) -> None:
     """Rank images by how unlike the others they are, to find wrong ones before training.
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from ..claims import claimed, unsure_claim
 from ..errors import TrainingInterruptedError, UsageError
 from ..model_folder import CHECKPOINT, DESCRIPTION
 from ..tasks import Protocol, Task, absolute
 from . import terminal
+from .flags import AsJson, NormalClass, Out, Quiet, Seed, Switch
 from .guards import check_apart
-from .settings import SETTINGS_GROUP, WHOLE, Preset, SettingFlags, settings_from
+from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -30,21 +30,21 @@ def train(
     source: str,
     /,
     *,
-    out: Annotated[Path, Parameter(alias="-o")],
-    normal_class: Annotated[str | None, Parameter(name=["--class", "-c"])] = None,
+    out: Out,
+    normal_class: NormalClass = None,
     protocol: Protocol | None = None,
     data_root: Path | None = None,
     preset: Preset = "default",
     config: Path | None = None,
     fpr: float = 0.01,
-    seed: Annotated[int, WHOLE, Parameter(validator=Number(gte=0))] = 0,
+    seed: Seed = 0,
     device: str = "auto",
     precision: str = "auto",
-    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
-    restart: Annotated[bool, Parameter(negative="")] = False,
-    tensorboard: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    skip_unreadable: Switch = False,
+    restart: Switch = False,
+    tensorboard: Switch = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     settings: Annotated[SettingFlags | None, Parameter(name="*", group=SETTINGS_GROUP)] = None,
 ) -> None:
     """Train a model on images of one class.
