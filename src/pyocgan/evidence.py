@@ -22,7 +22,7 @@ from .config import SEARCHES, TURN_SCORES, Config
 from .data.rule import averaged_down
 from .images import to_pixels
 from .networks import Networks
-from .novelty import MAPS, SCORES, SPACES, USUAL, Batch, Normal, error_map, patch_distances
+from .novelty import SCORES, USUAL, Batch, Normal, error_map, patch_distances
 
 NORMAL_AMONG = 10_000  # normal images that are kept at most
 PATCHES_AMONG = 5_000  # normal patches that are kept, one of each image at least
@@ -42,7 +42,7 @@ class Evidence(nn.Module):
     P : FlawFinder or None
         Where ``"flaws"`` is.
     normal : Module
-        A buffer for each of `SPACES` that is needed: features of normal images, (n, …) float16;
+        A buffer for each space that a score needs: features of normal images, (n, …) float16;
         and `USUAL`, where patches are compared.
     mean, std : Tensor
         (number of scores,) of the logarithms over validation images.
@@ -64,7 +64,8 @@ class Evidence(nn.Module):
         self.T = turns.build(config, channels, size, generator) if config.uses_turns else None
         self.P = flaws.build(config, channels, generator) if config.uses_flaws else None
         self.normal = nn.Module()
-        for space in dict.fromkeys(SPACES[name] for name in self.scores if name in SPACES):
+        spaces = (SCORES[name].space for name in self.scores)
+        for space in dict.fromkeys(filter(None, spaces)):
             self.normal.register_buffer(space, torch.empty(0, dtype=torch.float16))
         if "patches" in self.scores:
             self.normal.register_buffer(USUAL, torch.empty(0))
@@ -205,9 +206,10 @@ def novelty_scores(
 def heatmaps(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return how much each pixel speaks for novelty: (N, H, W) float32 ≥ 0.
 
-    By the first of `MAPS` that is among the scores; else the squared error of pixels.
+    By the first of `SCORES` that is among them and says where; else the squared error of pixels.
     """
-    draw = next((draw for name, draw in MAPS.items() if name in evidence.scores), error_map)
+    maps_of = (kind.map for name, kind in SCORES.items() if name in evidence.scores)
+    draw = next(filter(None, maps_of), error_map)
     maps = [draw(batch).cpu().numpy() for batch in _batches(evidence, nets, pixels)]
     return np.concatenate(maps)
 
@@ -228,7 +230,9 @@ def _all_scores(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -
 
 def _scores(evidence: Evidence, batch: Batch) -> Tensor:
     """Return every score of every image of a batch: (B, number of scores) float64."""
-    return torch.stack([scoring.to_double(SCORES[name](batch)) for name in evidence.scores], dim=1)
+    return torch.stack(
+        [scoring.to_double(SCORES[name].score(batch)) for name in evidence.scores], dim=1
+    )
 
 
 def _logarithms(scores: Tensor) -> Tensor:

@@ -35,16 +35,6 @@ USUAL = "usual_patch_distance"  # (h, w), of validation images, beside the featu
 
 Normal = Mapping[str, Tensor]  # features of normal images, by space
 
-# Which features of normal images a score needs.
-SPACES: dict[Score, str] = {
-    "neighbours": "gradients",
-    "windows": "gradients",
-    "completion": "gradients",
-    "patches": "patches",
-    "codes": "codes",
-    "views": "views",
-}
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -182,20 +172,6 @@ def views(batch: Batch) -> Tensor:
     return _distance(batch.views, batch.normal["views"])
 
 
-SCORES: dict[Score, Callable[[Batch], Tensor]] = {
-    "error": error,
-    "gradients": gradients,
-    "neighbours": neighbours,
-    "windows": windows,
-    "completion": completion,
-    "patches": patches,
-    "flaws": flawed,
-    "codes": codes,
-    "turns": surprise,
-    "views": views,
-}
-
-
 # ---- where, (B, H, W) ≥ 0 ------------------------------------------------------------------------
 
 
@@ -246,15 +222,27 @@ def flaws_map(batch: Batch) -> Tensor:
     return flaws.spread(batch.flaws, _size(batch.image))
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a score says of each image; where in it, if it says that; and what it compares with."""
+
+    score: Callable[[Batch], Tensor]  # (B,) ≥ 0
+    map: Callable[[Batch], Tensor] | None = None  # (B, H, W) ≥ 0
+    space: str | None = None  # the features of normal images that it needs, of `Batch.normal`
+
+
 # The score that says best where an image is novel comes first.
-MAPS: dict[Score, Callable[[Batch], Tensor]] = {
-    "flaws": flaws_map,
-    "patches": patches_map,
-    "windows": windows_map,
-    "completion": completion_map,
-    "neighbours": neighbours_map,
-    "gradients": gradients_map,
-    "error": error_map,
+SCORES: dict[Score, Kind] = {
+    "flaws": Kind(flawed, flaws_map),
+    "patches": Kind(patches, patches_map, "patches"),
+    "windows": Kind(windows, windows_map, "gradients"),
+    "completion": Kind(completion, completion_map, "gradients"),
+    "neighbours": Kind(neighbours, neighbours_map, "gradients"),
+    "gradients": Kind(gradients, gradients_map),
+    "error": Kind(error, error_map),
+    "codes": Kind(codes, space="codes"),
+    "turns": Kind(surprise),
+    "views": Kind(views, space="views"),
 }
 
 
