@@ -10,7 +10,6 @@ import pytest
 from pyocgan.calibration import (
     Calibration,
     SplitCounts,
-    above_rounding,
     check_fpr,
     images_needed,
     split_counts,
@@ -74,15 +73,6 @@ def test_rates_may_be_numpys():
     for number in (np.float32, np.float16, np.float64):
         assert images_needed(number(0.01)) == images_needed(0.01) == 99
         assert Calibration.of(np.arange(99.0)).threshold(number(0.01)) == 98
-
-
-def test_what_is_added_for_rounding_grows_with_what_the_scores_are_multiplied_by():
-    scores = np.array([-3.0, 0.0, 2.0])
-    little, much = (above_rounding(scores, np.array(w)) - scores for w in ([1.0, 2], [3e4, 1e4]))
-    assert (little > 0).all()
-    assert (much > 100 * little).all()
-    alone = above_rounding(np.array([0.05]), None)
-    assert 0.05 < alone[0] < 0.0501
 
 
 def test_rates_that_floating_point_rounds_down_are_reached():

@@ -20,9 +20,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from conftest import tiny, tiny_flags
-from pyocgan import model_folder
+from pyocgan import evidence, model_folder
 from pyocgan.baselines import BASELINES
-from pyocgan.calibration import above_rounding
 from pyocgan.config import Config
 from pyocgan.data import ImageRule, open_source
 from pyocgan.detector import NoveltyDetector
@@ -278,7 +277,7 @@ def test_images_of_a_fixed_camera_are_judged_alone_as_among_others(seed, channel
     detector = NoveltyDetector(settings=settings, fpr=0.1, device="cpu").fit(X[:160])
     scores, chosen = detector.novelty_scores(X), slice(None, None, 3)
     alone = np.concatenate([detector.novelty_scores(x[None]) for x in X[chosen]])
-    raised = above_rounding(scores[chosen], detector.evidence_.factors) - scores[chosen]
+    raised = evidence.above_rounding(detector.evidence_, scores[chosen]) - scores[chosen]
     assert (np.abs(alone - scores[chosen]) < raised).all()
 
 

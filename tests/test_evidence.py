@@ -1018,3 +1018,17 @@ def test_scores_asked_for_in_inference_mode_leave_training_possible(eights):
     x = torch.rand(2, 1, 11, 13, requires_grad=True)
     gradients.gradient_error(x, torch.zeros_like(x), config).sum().backward()
     assert x.grad.abs().sum() > 0
+
+
+def test_what_is_added_for_rounding_grows_with_what_the_scores_are_multiplied_by():
+    def raised(*weights):
+        config = resolve("paper", {"scores": ["error", "codes"], "score_weights": weights})
+        found = evidence.Evidence(config, 1, (8, 8))
+        return evidence.above_rounding(found, scores) - scores
+
+    scores = np.array([-3.0, 0.0, 2.0])
+    little, much = raised(1.0, 2.0), raised(3e4, 1e4)
+    assert (little > 0).all()
+    assert (much > 100 * little).all()
+    alone = evidence.Evidence(resolve("paper", {}), 1, (8, 8))
+    assert 0.05 < evidence.above_rounding(alone, np.array([0.05]))[0] < 0.0501

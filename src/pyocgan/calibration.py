@@ -18,8 +18,6 @@ from .errors import InputError, UsageError
 
 SMALLEST_FPR = 1e-9  # no one has more images than that
 ANY_FPR = 0.5  # where no verdict is asked for: no image more than the config's fraction calibrates
-ROUNDING = 1e-5  # of a score, relative
-LEAST_MARGIN = 1e-3  # of sums of deviations, which are near 0
 
 
 @dataclass(frozen=True)
@@ -95,29 +93,6 @@ def _reachable(n_calibration: int) -> str:
     smallest = 1 / (n_calibration + 1)
     unit = 10.0 ** (math.floor(math.log10(smallest)) - 1)
     return f"; {math.ceil(smallest / unit) * unit:.2g} is in reach"
-
-
-def above_rounding(
-    scores: NDArray[np.float64], weights: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Raise calibration scores by a little more than rounding makes of an image's score.
-
-    Which depends on how many images are scored at once. Without it a copy of a calibration image
-    could be called novel alone and normal among others; p-values can only rise by it. The scores of
-    the presets stay within it; `codes` or `completion` alone, of images that are all nearly one,
-    may not.
-
-    Parameters
-    ----------
-    scores
-        Of calibration images.
-    weights
-        What the logarithm of each score is multiplied by before they are added up; None where
-        there is one score, which is positive.
-    """
-    if weights is None:
-        return scores * (1 + ROUNDING)
-    return scores + max(LEAST_MARGIN, ROUNDING * float(weights.sum()))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from . import evidence, model_folder, scoring
 from .blank import blank
-from .calibration import Calibration, SplitCounts, above_rounding, check_fpr, split_counts
+from .calibration import Calibration, SplitCounts, check_fpr, split_counts
 from .config import Config, check_settings, completed, resolve, settle
 from .data import (
     SKIPPING,
@@ -286,7 +286,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         )
         scores = self._scores(prepared.calibration)
         self.oddest_ = tuple(prepared.calibrating[row] for row in np.argsort(-scores)[:ODDEST])
-        self._calibrate(Calibration.of(above_rounding(scores, self.evidence_.factors)))
+        self._calibrate(Calibration.of(evidence.above_rounding(self.evidence_, scores)))
         for networks in (self.networks_, self.evidence_):
             networks.zero_grad(set_to_none=True)  # of the last step, as large as the weights
         self.seconds_ = training.seconds + time.perf_counter() - started

@@ -29,6 +29,8 @@ PATCHES_AMONG = 5_000  # normal patches that are kept, one of each image at leas
 CERTAIN = 0.25  # of T: from there on its scores have their whole weight
 SMALLEST_DISTANCE = 1e-3  # usual of patches at least: less than a grey level
 SMALLEST_STD = 0.01  # of a logarithm: a few alike held-out images must not make a score count more
+ROUNDING = 1e-5  # of a score, relative
+LEAST_MARGIN = 1e-3  # of sums of deviations, which are near 0
 TINY = 1e-12  # keeps the logarithm of a perfect score finite
 
 
@@ -74,13 +76,6 @@ class Evidence(nn.Module):
         self.register_buffer("weights", _weights(config))
 
     @property
-    def factors(self) -> NDArray[np.float64] | None:
-        """What each score's logarithm is multiplied by in their sum, at most; None of only one."""
-        if len(self.scores) == 1:
-            return None
-        return (self.weights / self.std).cpu().double().numpy()
-
-    @property
     def known(self) -> Normal:
         """What stands in `normal`, by name."""
         return dict(self.normal.named_buffers())
@@ -102,29 +97,42 @@ def gather(
     validation: NDArray[np.uint8],
 ) -> None:
     """Fill `evidence` from normal images, uint8 (N, H, W, K): those trained on, and others."""
-    kept: dict[str, list[Tensor]] = {space: [] for space in evidence.known if space != USUAL}
-    draws = torch.Generator().manual_seed(0)
-    if kept:
-        for batch in _batches(evidence, nets, _evenly(train, NORMAL_AMONG)):
-            for space, features in kept.items():
-                features.append(_kept(space, getattr(batch, space), len(train), draws))
-    for space, features in kept.items():
-        setattr(evidence.normal, space, torch.cat(features))
-    if "patches" in kept:
+    _keep_features(evidence, nets, train)
+    if "patches" in evidence.scores:
         batches = _batches(evidence, nets, validation)
         found = torch.cat([patch_distances(batch) for batch in batches])
         setattr(evidence.normal, USUAL, found.mean(0).clamp(min=SMALLEST_DISTANCE))
     if len(evidence.scores) > 1:
-        rows, seen = [], []
-        for batch in _batches(evidence, nets, validation):
-            rows.append(_logarithms(_scores(evidence, batch)))
-            if evidence.T is not None:
-                seen.append(batch.seen)
-        logs = torch.cat(rows)
-        evidence.mean.copy_(logs.mean(0))
-        evidence.std.copy_(logs.std(0, correction=0).clamp(min=SMALLEST_STD))
-        weights = _weights(evidence.config).to(evidence.weights)
-        evidence.weights.copy_(weights * _trust(evidence, seen))
+        _standardise(evidence, nets, validation)
+
+
+def _keep_features(evidence: Evidence, nets: Networks, train: NDArray[np.uint8]) -> None:
+    """Keep normal images, or some from all over them, as features in each space."""
+    kept: dict[str, list[Tensor]] = {space: [] for space in evidence.known if space != USUAL}
+    draws = torch.Generator().manual_seed(0)
+    for batch in _batches(evidence, nets, _evenly(train, NORMAL_AMONG)) if kept else ():
+        for space, features in kept.items():
+            features.append(_kept(space, getattr(batch, space), len(train), draws))
+    for space, features in kept.items():
+        setattr(evidence.normal, space, torch.cat(features))
+
+
+def _standardise(evidence: Evidence, nets: Networks, validation: NDArray[np.uint8]) -> None:
+    """Settle mean, deviation and weight of each score by held-out normal images."""
+    rows, seen = [], []
+    for batch in _batches(evidence, nets, validation):
+        rows.append(_logarithms(_scores(evidence, batch)))
+        if evidence.T is not None:
+            seen.append(batch.seen)
+    logs = torch.cat(rows)
+    evidence.mean.copy_(logs.mean(0))
+    evidence.std.copy_(logs.std(0, correction=0).clamp(min=SMALLEST_STD))
+    evidence.weights.copy_(_weights(evidence.config))
+    if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
+        trust = (turns.certainty(evidence.T, torch.cat(seen, 2)) / CERTAIN).clamp(max=1)
+        for place, name in enumerate(evidence.scores):
+            if name in TURN_SCORES:
+                evidence.weights[place] *= trust
 
 
 def _evenly(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
@@ -132,19 +140,6 @@ def _evenly(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
     if len(pixels) <= most:
         return pixels
     return pixels[np.linspace(0, len(pixels) - 1, most).astype(int)]
-
-
-def _trust(evidence: Evidence, seen: list[Tensor]) -> Tensor:
-    """Return the share of its weight that each score gets: (number of scores,) in 0 … 1.
-
-    By what T sees in validation images, some (S, V, B, F); none where there is no T.
-    """
-    trust = torch.ones_like(evidence.weights)
-    if evidence.T is not None and not set(evidence.scores) <= set(TURN_SCORES):
-        certainty = turns.certainty(evidence.T, torch.cat(seen, 2))
-        of_T = torch.tensor([name in TURN_SCORES for name in evidence.scores], device=trust.device)
-        trust[of_T] = (certainty / CERTAIN).clamp(max=1)
-    return trust
 
 
 def _weights(config: Config) -> Tensor:
@@ -171,7 +166,7 @@ def surplus(z: Tensor) -> Tensor:
 def _counted(config: Config, z: Tensor) -> Tensor:
     """Return what deviations count in the sum, by `config.score_scale`: as z, (N, scores).
 
-    Nowhere steeper than z: `Evidence.factors` bounds what rounding can do.
+    Nowhere steeper than z, which `above_rounding` relies on.
     """
     if config.score_scale == "linear":
         return z
@@ -202,6 +197,20 @@ def novelty_scores(
     return parts(evidence, nets, pixels).sum(1)
 
 
+def above_rounding(evidence: Evidence, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Raise calibration scores by a little more than rounding can change an image's score.
+
+    Rounding depends on how many images are scored at once: without this a copy of a calibration
+    image could be novel alone and normal among others. P-values can only rise by it. The presets'
+    scores stay within it; `codes` or `completion` alone, of images nearly all alike, may not.
+    """
+    if len(evidence.scores) == 1:
+        return scores * (1 + ROUNDING)
+    # A score's logarithm counts weight / std times in the sum, at most (`_counted`).
+    times = float((evidence.weights / evidence.std).double().sum())
+    return scores + max(LEAST_MARGIN, ROUNDING * times)
+
+
 @torch.no_grad()
 def heatmaps(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return how much each pixel speaks for novelty: (N, H, W) float32 ≥ 0.
@@ -230,9 +239,8 @@ def _all_scores(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -
 
 def _scores(evidence: Evidence, batch: Batch) -> Tensor:
     """Return every score of every image of a batch: (B, number of scores) float64."""
-    return torch.stack(
-        [scoring.to_double(SCORES[name].score(batch)) for name in evidence.scores], dim=1
-    )
+    found = [SCORES[name].score(batch) for name in evidence.scores]
+    return torch.stack([scoring.to_double(score) for score in found], dim=1)
 
 
 def _logarithms(scores: Tensor) -> Tensor:
