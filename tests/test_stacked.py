@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pyocgan.config import STAGES, resolve
 from pyocgan.detector import fit_together
 from pyocgan.errors import OcganError
 from pyocgan.stacked import StackedTraining
-from pyocgan.training import Training
+from pyocgan.training import Training, saving
 
 SIZES = (50, 67, 50)  # images a model: 3, 4 and 3 iterations an epoch
 SEEDS = (0, 1, 1)
@@ -116,7 +117,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, after):
     whole = StackedTraining(models())
     finish(whole)
     paths, names = [tmp_path / f"{n}.safetensors" for n in range(3)], ["a", "b", "c"]
-    steps = StackedTraining(models()).run_with_checkpoints(paths, names, 1000)
+    stack = StackedTraining(models())
+    steps = saving(stack.run(), partial(stack.save, paths, names), 1000)
     for _ in range(after):
         next(steps)
     steps.close()
@@ -132,7 +134,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, after):
 def test_a_model_goes_on_alone_or_in_another_stack(tmp_path):
     """As when a process dies between the checkpoints of two models."""
     paths, names = [tmp_path / f"{n}.safetensors" for n in range(3)], ["a", "b", "c"]
-    steps = StackedTraining(models()).run_with_checkpoints(paths, names, 0)
+    stack = StackedTraining(models())
+    steps = saving(stack.run(), partial(stack.save, paths, names), 0)
     next(steps), next(steps), next(steps), next(steps)
     old = paths[1].read_bytes()
     next(steps), next(steps)

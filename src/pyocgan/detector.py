@@ -43,7 +43,7 @@ from .files import expanded
 from .images import to_pixels
 from .networks import Networks
 from .stacked import StackedTraining
-from .training import DEVICES, Progress, Record, Training, check_names, settle_device
+from .training import DEVICES, Progress, Record, Training, check_names, saving, settle_device
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -188,10 +188,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if checkpoint is None:
             yield from training.run()
         else:
-            identity = self._identity(prepared, training)
+            save = partial(training.save, checkpoint, self._identity(prepared, training))
             if not resume:
-                training.save(checkpoint, identity)
-            yield from training.run_with_checkpoints(checkpoint, identity, checkpoint_seconds)
+                save()
+            yield from saving(training.run(), save, checkpoint_seconds)
         self._finish(prepared, training)
 
     def _begin(self, X: ImageSource, checkpoint: Path | None) -> tuple[_Prepared, Training]:
@@ -555,30 +555,22 @@ def fit_together(
     list
         For each detector the error that it alone ended with, or None: it is fitted.
     """
-    errors: dict[int, OcganError] = {}
-    begun: dict[int, tuple[_Prepared, Training]] = {}
-    for number, (detector, X, path) in enumerate(zip(detectors, images, checkpoints, strict=True)):
-        found = caught(partial(detector._begin, X, path))
-        if isinstance(found, OcganError):
-            errors[number] = found
-        else:
-            begun[number] = found
-    stack = StackedTraining([training for _, training in begun.values()])
-    identities = [detectors[number]._identity(*begun[number]) for number in begun]
-    paths = [checkpoints[number] for number in begun]
-    for _ in stack.run_with_checkpoints(paths, identities, checkpoint_seconds):
+    asked = zip(detectors, images, checkpoints, strict=True)
+    begun = [caught(partial(detector._begin, X, path)) for detector, X, path in asked]
+    ends = [one if isinstance(one, OcganError) else None for one in begun]
+    fittings = {n: one for n, one in enumerate(begun) if not isinstance(one, OcganError)}
+    stack = StackedTraining([training for _, training in fittings.values()])
+    identities = [detectors[n]._identity(*fitting) for n, fitting in fittings.items()]
+    save = partial(stack.save, [checkpoints[n] for n in fittings], identities)
+    for _ in saving(stack.run(), save, checkpoint_seconds):
         pass
-    errors |= {[*begun][place]: error for place, error in stack.errors.items()}
-    for number, fitting in begun.items():
-        if number in errors:
-            continue
-        error = caught(partial(detectors[number]._finish, *fitting))
-        if error is not None:
-            errors[number] = error
-            continue
-        share = sum(training.seconds for training in stack.trainings) / len(begun)
-        detectors[number].seconds_ += share - fitting[1].seconds
-    return [errors.get(number) for number in range(len(detectors))]
+    for place, (n, (prepared, training)) in enumerate(fittings.items()):
+        finish = partial(detectors[n]._finish, prepared, training)
+        ends[n] = stack.errors.get(place) or caught(finish)
+        if ends[n] is None:
+            share = sum(one.seconds for one in stack.trainings) / len(fittings)
+            detectors[n].seconds_ += share - training.seconds
+    return ends
 
 
 @dataclass(frozen=True)

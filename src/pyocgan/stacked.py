@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .errors import OcganError
 from .replay import Replay
-from .training import Progress, Training, add_losses, saving
+from .training import Progress, Training, add_losses
 
 
 class StackedTraining:
@@ -46,20 +46,14 @@ class StackedTraining:
         finally:
             self._replay = None  # which knows these models: their memory would wait
 
-    def run_with_checkpoints(
-        self, paths: Sequence[Path], identities: Sequence[str], every_seconds: float
-    ) -> Iterator[dict[int, Progress]]:
-        """Run as `run` does, saving as `Training.run_with_checkpoints` does: a file a model.
+    def save(self, paths: Sequence[Path], identities: Sequence[str]) -> None:
+        """Save each as `Training.save` does, but for those that diverged: a file a model.
 
         A model goes on from its file alone or among others.
         """
-
-        def save() -> None:
-            for number, training in enumerate(self.trainings):
-                if number not in self.errors:
-                    training.save(paths[number], identities[number])
-
-        return saving(self.run(), save, every_seconds)
+        for number, training in enumerate(self.trainings):
+            if number not in self.errors:
+                training.save(paths[number], identities[number])
 
     def _unfinished(self) -> tuple[int, ...]:
         numbered = enumerate(self.trainings)
@@ -89,8 +83,7 @@ class StackedTraining:
         if device.type != "cuda":
             return [training.update(x) for training, x in zip(members, batches, strict=True)]
         if self._replay is None or self._recorded != numbers:
-            updates, generators = zip(
-                *((one.update, one.generator) for one in members), strict=True
-            )
+            updates = [training.update for training in members]
+            generators = [training.generator for training in members]
             self._replay, self._recorded = Replay(device, updates, generators), numbers
         return self._replay(batches, key=tuple(training.mining for training in members))

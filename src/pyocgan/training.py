@@ -172,12 +172,6 @@ class Training:
         finally:
             self._replay = None  # which knows this model: its memory would wait to be collected
 
-    def run_with_checkpoints(
-        self, path: Path, identity: str, every_seconds: float
-    ) -> Iterator[Progress]:
-        """Run as `run` does, saving now and then, and when the caller closes the generator."""
-        return saving(self.run(), lambda: self.save(path, identity), every_seconds)
-
     def restore_best(self) -> Networks:
         """Make the networks those of the epoch with the lowest validation error; return them.
 
