@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from pyocgan.benchmark.cells import commit
-from pyocgan.run_folder import environment
+from pyocgan.origin import commit, environment
 
 from . import scoring
 from .memory import peaks

@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from data_fixtures import write_idx, write_tree
-from pyocgan import claims, methods, run_folder
+from pyocgan import claims, methods, origin
 from pyocgan.baselines import NearestNeighbours
 from pyocgan.benchmark import cells as benchmark_cells
 from pyocgan.benchmark import (
@@ -372,7 +372,7 @@ def test_a_checkpoint_is_of_one_code(tmp_path, pools, monkeypatch):
     (cell,) = cells_of(pools[2], method(make_spy), classes=["8"])
     before = cell.checkpoint(tmp_path)
     assert cell.checkpoint(tmp_path) == before
-    monkeypatch.setattr(benchmark_cells, "_code", lambda: "another")
+    monkeypatch.setattr(benchmark_cells, "code", lambda: "another")
     assert cell.checkpoint(tmp_path) != before
 
 
@@ -1070,11 +1070,11 @@ def test_provenance_names_commit_and_command(monkeypatch):
 
 
 def test_a_cell_says_where_and_when_it_was_computed_itself(tmp_path, pools):
-    before = run_folder.now()
+    before = origin.now()
     (outcome,) = run_cells(cells_of(pools[2], method(make_spy), classes=["8"]), tmp_path, ABOUT)
     here = outcome.result["environment"]
-    assert here["machine"] == run_folder.machine()
-    assert before <= here["created"] <= run_folder.now()
+    assert here["machine"] == origin.machine()
+    assert before <= here["created"] <= origin.now()
 
 
 def test_a_stack_of_which_nothing_is_left_is_not_measured(tmp_path, pools, monkeypatch):

@@ -17,7 +17,7 @@ ROOT = Path(pyocgan.__file__).parent
 LAYERS = """
     errors blank
     data files figures images calibration evaluation
-    config pages model_folder baselines
+    config pages model_folder baselines origin
     convolution gradients losses residual run_folder tasks demo_page
     claims turns flaws
     unnormalised
@@ -40,9 +40,9 @@ LAYER = {
 } | {"__init__": 0}
 
 TORCH_FREE = """
-    config data errors files figures pages demo_page tasks model_folder run_folder calibration
-    baselines evaluation methods benchmark benchmark_report cli cli.train cli.predict cli.evaluate
-    cli.report cli.info
+    config data errors files figures pages demo_page tasks model_folder origin run_folder
+    calibration baselines evaluation methods benchmark benchmark_report cli
+    cli.train cli.predict cli.evaluate cli.report cli.info
 """
 HEAVY = {"torch", "lightning_fabric"}
 

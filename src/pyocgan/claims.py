@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from .errors import OcganError
-from .run_folder import now
+from .origin import now
 
 CLAIM = re.compile(r"\.claim\d+")  # the suffix of a claim; a file of the user's may be x.claims
 WRITING_SECONDS = 10.0  # a claim without content is being written, if it is not older

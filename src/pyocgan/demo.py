@@ -24,7 +24,7 @@ from .data import ImageRule, Images, open_source, read
 from .detector import NoveltyDetector
 from .evaluation import evaluate
 from .files import write_bytes, write_json
-from .run_folder import command_line, environment
+from .origin import command_line, environment
 from .training import Progress
 
 NORMAL_CLASS = "8"

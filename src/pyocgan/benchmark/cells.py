@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import json
 import shlex
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +23,7 @@ from ..errors import InputError, OcganError, UsageError, caught
 from ..evaluation import evaluate
 from ..files import write_bytes, write_json
 from ..methods import Method, Resumable
-from ..run_folder import command_line
+from ..origin import code, command_line, commit
 from ..tasks import Protocol
 from .images import Pool, Trial
 from .results import (
@@ -110,7 +109,7 @@ class Cell:
         For this identity, device and code: another device draws other random numbers, and a result
         says by which code it came about.
         """
-        wanted = {**self.identity, "device": self.method.settled_device, "code": _code()}
+        wanted = {**self.identity, "device": self.method.settled_device, "code": code()}
         digest = sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         return self.path(folder).with_suffix(f".{digest[:12]}.checkpoint")
 
@@ -264,35 +263,6 @@ def results_like(cell: Cell, folder: Path) -> list[Result]:
 def provenance() -> Origin:
     """Return what every result of a command says about its origin: commit, and the command."""
     return {"commit": commit(), "command": shlex.join(command_line())}
-
-
-def commit() -> str:
-    """Return the commit of this package's code, ``-dirty`` if it was changed since.
-
-    ``"unknown"`` where the package is not under git.
-    """
-    package = Path(__file__).resolve().parent.parent
-    if not _git(package, "ls-files", "--", "__init__.py"):
-        return "unknown"
-    dirty = "-dirty" if _git(package, "status", "--porcelain", "--", ".") else ""
-    return f"{_git(package, 'rev-parse', 'HEAD')}{dirty}"
-
-
-@cache
-def _code() -> str:
-    """Return the checksum of this package's code."""
-    files = sorted(Path(__file__).resolve().parent.parent.rglob("*.py"))
-    return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _differences(stored: Mapping[str, object], wanted: Mapping[str, object]) -> str:

@@ -23,7 +23,7 @@ from ..data import ImageRule
 from ..data.source import class_named
 from ..errors import OcganError, UsageError
 from ..methods import Method
-from ..run_folder import environment
+from ..origin import environment
 from ..tasks import Protocol
 from .cells import Cell, finished, measure
 from .images import Pool

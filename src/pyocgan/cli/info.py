@@ -35,7 +35,7 @@ def info(
 
 
 def _installation() -> dict[str, Any]:
-    from ..run_folder import environment
+    from ..origin import environment
 
     presets = {name: resolve(name, {}).to_dict() for name in PRESETS}
     return {"environment": environment(), "presets": presets}

@@ -95,7 +95,7 @@ def train(
     """
     from ..detector import NoveltyDetector
     from ..files import check_creatable
-    from ..run_folder import command_line, environment
+    from ..origin import command_line, environment
 
     root = None if data_root is None else absolute(str(data_root))
     check_apart(out, source)
@@ -153,7 +153,8 @@ def _fit(
 
     On a signal, write a checkpoint and say where training stopped.
     """
-    from ..run_folder import command_line, describe_run, write_log
+    from ..origin import command_line
+    from ..run_folder import describe_run, write_log
 
     writer = _summary_writer() if tensorboard else None
     fitting = closing(detector.iter_fit(images, checkpoint=out / CHECKPOINT, resume=resume))
