@@ -48,8 +48,8 @@ def is_claimed(path: Path) -> bool:
 def unsure_claim(path: Path) -> str | None:
     """Describe a claim on the file `path` whose process may have died; None where there is none.
 
-    Of a process on another host nobody here knows; without Linux's /proc, nor whether its number is
-    still the same process's.
+    Processes of another host cannot be looked up here; nor, without Linux's /proc, can one tell
+    whether a process's number has been used again.
     """
     claims = _claims(path)
     holder = _read(claims[-1]) if claims else None

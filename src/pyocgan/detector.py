@@ -85,7 +85,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ``GridSearchCV(detector, {"settings": [{"epochs": 20}, {"epochs": 40}]}, …)``.
     fpr
         False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
-        called novel, on average over which images calibrate; of those it needs 1/fpr − 1.
+        called novel, averaged over the choice of calibration images; it needs 1/fpr − 1 of these.
     random_state
         Seed of weights, noise, order and which images validate and calibrate. It gives the
         same numbers on the same kind of CPU with the same number of threads.

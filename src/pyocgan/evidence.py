@@ -49,8 +49,8 @@ class Evidence(nn.Module):
     mean, std : Tensor
         (number of scores,) of the logarithms over validation images.
     weights : Tensor
-        (number of scores,) in their sum: `config.score_weights`, less for those of a T that cannot
-        tell validation images' positions apart, as those of a washer.
+        (number of scores,) in their sum: `config.score_weights`, smaller for T's scores where T
+        cannot tell which way up validation images are, as with washers.
     """
 
     mean: Tensor

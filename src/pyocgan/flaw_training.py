@@ -28,8 +28,8 @@ PIECES = 64  # in a batch
 RATE = 4e-3  # highest learning rate
 WEIGHT_DECAY = 0.01
 
-# What stands in a region: each change is drawn for itself, with these shares of pieces. Where none
-# is, nothing changes: with those of WHOLE that is about 3 in 10.
+# What stands in a region: each change is drawn independently, for this share of the pieces. About
+# 3 in 10 pieces get no change at all, those of WHOLE included.
 ELSEWHERE = 0.35  # another piece
 BLURRED = 0.5
 LIT = 0.4  # in other light or colour

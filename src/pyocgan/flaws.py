@@ -48,7 +48,7 @@ class FlawFinder(nn.Module):
 def in_whole_cells(x: Tensor) -> Tensor:
     """Return images (B, K, H, W) enlarged, where it takes that, to sides of whole cells.
 
-    What is left over would be the one place where P meets the end of an image within a cell.
+    Otherwise P would see an image end inside a cell there, and nowhere else.
     """
     size = [math.ceil(side / CELL) * CELL for side in x.shape[2:]]
     return x if size == [*x.shape[2:]] else F.interpolate(x, size, mode="bilinear")

@@ -283,9 +283,10 @@ def _beside_usual(batch: Batch) -> Tensor:
 
 
 def _unexpected(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, for each band, which rows of cells are the rest, (h,), and what is unexpected there.
+    """Yield, for each band, a mask of the other rows of cells, and what is unexpected in these.
 
-    The latter is (B, C, rows, w), of gradients (B, C, h, w).
+    (h,) bool; and (B, C, rows, w), the part of gradients (B, C, h, w) that the band does not lead
+    one to expect.
     """
     maps, known = batch.gradients, batch.normal["gradients"]
     for band in bands(maps.shape[2]):

@@ -74,7 +74,11 @@ def picture(theme: str, draw: Draw, drawn: bytes | None = None) -> Picture:
     return Picture(theme, wide, None if narrow == wide else narrow)
 
 
+def data_uri(png: bytes) -> str:
+    """Return a PNG as text that a page can hold."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
 def _embedded(png: bytes) -> Embedded:
     width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # the PNG's header
-    uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    return Embedded(uri, width // DENSITY, height // DENSITY)
+    return Embedded(data_uri(png), width // DENSITY, height // DENSITY)

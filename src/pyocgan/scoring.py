@@ -18,7 +18,7 @@ from .config import Config
 from .images import to_range
 from .networks import Networks
 
-# Images scored together, fewer where they are larger: bounds memory, changes no score.
+# Images scored together, fewer where they are larger. This limits memory and changes no score.
 BATCH_SIZE, BATCH_PIXELS = 256, 256 * 64**2
 ON_CUDA = 8  # times as many: asking for a batch takes longer than 256 small images do
 

@@ -44,7 +44,9 @@ class StackedTraining:
             while left := self._unfinished():
                 yield self._iterate(left)
         finally:
-            self._replay = None  # which knows these models: their memory would wait
+            self._replay = (
+                None  # it refers to these models, whose memory would not be freed at once
+            )
 
     def save(self, paths: Sequence[Path], identities: Sequence[str]) -> None:
         """Save each as `Training.save` does, but for those that diverged: a file a model.

@@ -115,7 +115,7 @@ class Training:
         self.validation = averaged_down(validation, config.network_side)
         small = averaged_down(train, config.network_side)
         self.batch_size = min(config.batch_size, len(train))
-        # Where images are left over, they wait for another epoch's order.
+        # Images that fill no whole batch are left out of an epoch; each has another order.
         self.iterations = max(len(train) // self.batch_size, config.least_iterations)
         self.fabric = fabric = open_fabric(device, precision)
         self.precision = str(fabric._precision.precision)
@@ -170,7 +170,7 @@ class Training:
                 self._iterate()
                 yield self.progress(self.count(time.perf_counter() - started))
         finally:
-            self._replay = None  # which knows this model: its memory would wait to be collected
+            self._replay = None  # it refers to this model, and would keep its memory
 
     def restore_best(self) -> Networks:
         """Make the networks those of the epoch with the lowest validation error; return them.
@@ -281,7 +281,7 @@ class Training:
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Have the precision and the speed; nothing else of an iteration knows of them."""
+        """Set the precision, and keep transformed weights: no formula need know of either."""
         with self.fabric.autocast(), transforms_kept():
             yield
 

@@ -47,8 +47,8 @@ class TurnClassifier(nn.Module):
         self.features = residual.trunk(channels, width)
         positions = 4 if size[0] == size[1] else 2
         self.logits: nn.Module = nn.Linear(hidden or 4 * width, positions)
-        # What is seen before a hidden layer is less bent to the question that T is asked: Sohn et
-        # al., "Learning and evaluating representations for deep one-class classification", 2021.
+        # Features before a hidden layer depend less on T's own task: Sohn et al., "Learning and
+        # evaluating representations for deep one-class classification", 2021.
         if hidden:
             layers = nn.Linear(4 * width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
             self.logits = nn.Sequential(*layers, self.logits)

@@ -119,7 +119,7 @@ def run(
     """Compute cells, in `jobs` processes, and yield what became of each as it ends.
 
     With more than one job, each has one thread; joblib hands images over as memory maps. Ray yields
-    nothing before all have ended. What an `OcganError` stops is one cell, not the grid.
+    nothing before all have ended. An `OcganError` stops one cell, not the grid.
 
     Parameters
     ----------

@@ -6,7 +6,6 @@ be opened, or are not those tested, a line says so and no image is shown.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..benchmark.results import read_scores
 from ..data import ImageRule, Images, open_source, read
+from ..data.rule import picture
 from ..errors import InputError, OcganError, system_reason
 from ..figures import png_bytes
 from ..files import NPZ_DAMAGE
+from ..pages import data_uri
 from ..tasks import TESTED_PART
 from .tables import MOST_COLUMNS, Paths, Row, Table
 
@@ -140,11 +140,9 @@ def chosen_places(scores: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.intp],
 
 def _example(images: Images, scores: Mapping[str, NDArray[Any]], place: int) -> Example:
     index, label = int(scores["index"][place]), str(scores["label"][place])
-    pixels = images.pixels[index]
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    uri = "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
+    shown = picture(images.pixels[index])
     text = f"class {label}, image {index}, score {scores['score'][place]:.4g}"
-    return Example(uri, picture.width, picture.height, text)
+    return Example(data_uri(png_bytes(shown)), shown.width, shown.height, text)
 
 
 def scores_of(path: Path) -> dict[str, NDArray[Any]]:

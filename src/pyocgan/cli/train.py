@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+    from ..data import Source
     from ..detector import NoveltyDetector
     from ..training import Progress
 
@@ -141,7 +142,7 @@ def train(
 
 def _fit(
     detector: NoveltyDetector,
-    images: Any,
+    images: Source,
     out: Path,
     held: ExitStack,
     *,
