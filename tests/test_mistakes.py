@@ -7,6 +7,7 @@ import inspect
 import io
 import re
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 import pyocgan
 from conftest import TINY, tiny
 from pyocgan.baselines import BASELINES
-from pyocgan.cli.suspects import suspects
+from pyocgan.cli.suspects import Method, suspects
 from pyocgan.data import open_source, read_inferred
 from pyocgan.errors import InputError, UsageError
 from pyocgan.mistakes import PARTS, judged, unfitted
@@ -125,5 +126,14 @@ def test_where_the_picture_cannot_be_drawn_nothing_is_trained(command, mixed, tm
         assert reason in errors[-1]
 
 
+def test_methods_without_training_find_them_too(command, mixed):
+    flags = ("--parts=3", "--method=knn_gradients")
+    code, out, errors = command("data", "suspects", mixed, *flags)
+    assert code == 0, errors
+    first = [row["path"] for row in csv.DictReader(io.StringIO(out))][:WRONG]
+    assert {*first} == {str(path) for path in mixed.glob("*wrong*")}
+
+
 def test_command_and_library_deal_out_alike():
     assert inspect.signature(suspects).parameters["parts"].default == PARTS
+    assert get_args(Method) == ("ocgan", *BASELINES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from conftest import TINY, tiny
+from pyocgan import stacked
 from pyocgan.config import STAGES, resolve
 from pyocgan.detector import fit_together
 from pyocgan.errors import OcganError
@@ -149,6 +151,36 @@ def test_a_model_goes_on_alone_or_in_another_stack(tmp_path):
     steps = [sorted(progress) for progress in StackedTraining(resumed).run()]
     assert steps == [[0, 1]] * 6 + [[1]] * 7
     for one, other in zip(resumed, alone(models()), strict=True):
+        assert_alike(one, other)
+
+
+def test_on_a_gpu_a_stack_is_recorded_whenever_one_has_left(monkeypatch):
+    """With what asks for every operation in the place of recordings, and no GPU."""
+    recorded = []
+
+    class Asked:
+        def __init__(self, device, iterations, generators):
+            recorded.append(len(generators))
+            self.iterations = iterations
+
+        def __call__(self, batches, key):
+            assert len(key) == len(batches)
+            return [iteration(x) for iteration, x in zip(self.iterations, batches, strict=True)]
+
+    class OnGPU:
+        device = SimpleNamespace(type="cuda")
+
+        def __init__(self, training):
+            self.training = training
+
+        def __getattr__(self, name):
+            return getattr(self.training, name)
+
+    monkeypatch.setattr(stacked, "Replay", Asked)
+    trainings = models()
+    finish(StackedTraining([OnGPU(one) for one in trainings]))
+    assert recorded == [3, 1]
+    for one, other in zip(trainings, alone(models()), strict=True):
         assert_alike(one, other)
 
 
