@@ -262,13 +262,13 @@ def test_P_sees_all_pixels_and_the_networks_fewer():
     one = training(resolve("default", settings))
     assert one.images.shape == (20, 17, 20, 1)
     assert one.validation.shape == (4, 17, 20, 1)
-    assert one.scorers.whole.shape == (20, 40, 48, 1)
+    assert one.score_training.whole.shape == (20, 40, 48, 1)
     without = training(resolve("default", settings | {"scores": "gradients"}))
-    assert without.scorers.whole is None, "large images are kept for nobody"
+    assert without.score_training.whole is None, "large images are kept for nobody"
     uneven = training(resolve("default", settings), size=(33, 47))
-    assert uneven.scorers.whole.shape == (20, 40, 48, 1)
+    assert uneven.score_training.whole.shape == (20, 40, 48, 1)
     same = training(resolve("default", settings | {"network_side": 64}))
-    assert same.scorers.whole is same.images, "kept twice"
+    assert same.score_training.whole is same.images, "kept twice"
 
 
 def test_training_of_P_goes_on_exactly_after_an_interruption(tmp_path):

@@ -18,7 +18,7 @@ LAYERS = """
     errors blank
     data files figures images calibration evaluation
     config pages model_folder baselines origin
-    convolution gradients losses residual run_folder tasks demo_page
+    convolution gradients losses residual moves run_folder tasks demo_page
     claims turns flaws
     unnormalised
     networks turn_training flaw_training
@@ -26,7 +26,7 @@ LAYERS = """
     mining scoring projection
     algorithm novelty
     evidence
-    scorers
+    score_training
     training
     stacked
     detector

@@ -451,7 +451,7 @@ def test_in_bfloat16_no_update_of_T_or_P_meets_old_weights(eights, scores):
             config, eights[:64, ..., None], eights[:2, ..., None], seed=0, precision="bf16-mixed"
         )
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=keeps):
-            training.update_scorers(training.next_batch())
+            training.train_scores(training.next_batch())
         return training.evidence.state_dict()
 
     plain = trained(keeps=False)

@@ -21,7 +21,8 @@ from torch.optim import AdamW, Optimizer
 from .config import Config
 from .flaws import CELL, FlawFinder, l_flaws
 from .images import to_range
-from .residual import half_mirrored, sampled, set_learning_rate
+from .moves import half_mirrored, sampled
+from .residual import set_learning_rate
 
 PIECE = 48  # pixels of a side that P learns from at once
 PIECES = 64  # in a batch

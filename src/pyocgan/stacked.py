@@ -67,7 +67,7 @@ class StackedTraining:
         batches = [training.next_batch() for training in members]
         losses = self._updated(numbers, members, batches)
         for training, x, own in zip(members, batches, losses, strict=True):
-            add_losses(training.sums, own | training.update_scorers(x))
+            add_losses(training.sums, own | training.train_scores(x))
         share = (time.perf_counter() - started) / len(members)
         progress: dict[int, Progress] = {}
         for number, training in zip(numbers, members, strict=True):

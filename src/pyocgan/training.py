@@ -35,7 +35,7 @@ from .files import write_bytes
 from .images import to_range
 from .networks import Networks, build
 from .replay import Replay
-from .scorers import Scorers
+from .score_training import ScoreTraining
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -130,7 +130,7 @@ class Training:
         self.evidence.to(fabric.device)
         self.generator = torch.Generator(fabric.device).manual_seed(int(seeds[1]))
         self.images = torch.from_numpy(small).to(fabric.device)
-        self.scorers = Scorers(self.evidence, train, self.images)
+        self.score_training = ScoreTraining(self.evidence, train, self.images)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of the losses, since the epoch began
         self._state = _State()
@@ -264,7 +264,7 @@ class Training:
             (losses,) = self._replay([x], key=self.mining)
         else:
             losses = self.update(x)
-        add_losses(self.sums, losses | self.update_scorers(x))
+        add_losses(self.sums, losses | self.train_scores(x))
 
     def update(self, x: Tensor) -> dict[str, Tensor]:
         """Do Algorithm 1's four updates on images (B, K, H, W) in [-1, 1]; return its losses."""
@@ -291,11 +291,11 @@ class Training:
         self._state.seconds += seconds
         return self._end_epoch() if self._state.iteration == self.iterations else None
 
-    def update_scorers(self, x: Tensor) -> dict[str, Tensor]:
+    def train_scores(self, x: Tensor) -> dict[str, Tensor]:
         """Step T, on the images and those of its other passes, and P; return mean losses."""
         further = (self.next_batch(number) for number in range(1, self.config.turn_passes))
         with self.arithmetic():
-            return self.scorers.update(
+            return self.score_training.update(
                 itertools.chain([x], further),
                 self.steps,
                 self.iterations * self.config.epochs,
@@ -339,7 +339,7 @@ class Training:
         )
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return self.optimizers | self.scorers.optimizers
+        return self.optimizers | self.score_training.optimizers
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         return {

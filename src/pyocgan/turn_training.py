@@ -15,7 +15,8 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.optim import Optimizer
 
 from .config import Config
-from .residual import enlarged, half_mirrored, set_learning_rate
+from .moves import enlarged, half_mirrored
+from .residual import set_learning_rate
 from .turns import TurnClassifier, l_turns, seen
 
 SHIFT = 0.1  # share of a side by which an image is moved at most

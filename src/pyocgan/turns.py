@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from . import residual
 from .config import Config
+from .moves import enlarged
 
 LARGEST = 32  # pixels of a side that T looks at
 OFFSET = 0.01  # added to a surprise before its logarithm, as T is often quite sure
@@ -78,7 +79,7 @@ def build(
 
 def middle(x: Tensor, share: float) -> Tensor:
     """Return the middle of images (B, K, H, W), a `share` in (0, 1] of their sides, as large."""
-    return x if share == 1 else residual.enlarged(x, share, right=0, down=0)
+    return x if share == 1 else enlarged(x, share, right=0, down=0)
 
 
 def seen(T: TurnClassifier, x: Tensor, *, mirror: bool) -> Tensor:

@@ -21,7 +21,7 @@ from .images import to_pixels, to_range
 from .scoring import batches
 
 
-class Scorers:
+class ScoreTraining:
     """T and P of `evidence`, where there are any, and what trains them.
 
     Parameters
