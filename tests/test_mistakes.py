@@ -7,6 +7,7 @@ import inspect
 import io
 import re
 from functools import partial
+from importlib import import_module
 from typing import get_args
 
 import numpy as np
@@ -124,6 +125,16 @@ def test_where_the_picture_cannot_be_drawn_nothing_is_trained(command, mixed, tm
         code, out, errors = command("data", "suspects", mixed, "--picture", mixed / name)
         assert (code, out) == (2, "")
         assert reason in errors[-1]
+
+
+def test_the_picture_is_drawn_though_nobody_reads_the_list(command, mixed, tmp_path, monkeypatch):
+    def closed(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(import_module("pyocgan.cli.suspects"), "CsvWriter", closed)
+    flags = ("--method=knn", "--picture", tmp_path / "s.png")
+    assert command("data", "suspects", mixed, *flags)[0] == 141
+    assert (tmp_path / "s.png").exists()
 
 
 def test_methods_without_training_find_them_too(command, mixed):

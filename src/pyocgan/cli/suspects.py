@@ -107,12 +107,12 @@ def suspects(
         scores[rows] = found
         terminal.note(f"part {number} of {parts}: {len(rows)} images judged")
     order = np.argsort(-scores, kind="stable")
+    if picture is not None:  # before what a reader such as head may cut off
+        _draw(picture, read, order)
     lines = CsvWriter(sys.stdout)
     lines.row(("path", "score"))
     for row in order:
         lines.row((read.names[row], f"{scores[row]:.6g}"))
-    if picture is not None:
-        _draw(picture, read, order)
 
 
 def _draw(path: Path, images: Images, order: NDArray[np.intp]) -> None:
