@@ -20,7 +20,7 @@ from pyocgan.benchmark.images import Pool
 from pyocgan.calibration import ANY_FPR
 from pyocgan.data import Images
 from pyocgan.detector import NoveltyDetector
-from pyocgan.mistakes import PARTS, judged, unfitted
+from pyocgan.mistakes import PARTS, held_out_scores, unfitted
 
 from .development import head, options_of, read
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         makers: list[Callable[[], Scorer]] = [partial(unfitted, detector)]
         makers += [make for _, make in BASELINES.values()]
         ranked = [detector.fit(images.pixels).novelty_scores(images.pixels)]
-        ranked += [held_out(make, images, options.parts, options.seed) for make in makers]
+        ranked += [held_out_scores(make, images, options.parts, options.seed) for make in makers]
         print(" | ".join([f"| {name}", *(_cell(one, is_wrong) for one in ranked)]), "|", flush=True)
 
 
@@ -64,16 +64,6 @@ def mixed(
     rows = rng.permutation(rows)
     names = tuple(everything.names[row] for row in rows)
     return Images(everything.pixels[rows], names, None), is_other[rows]
-
-
-def held_out(
-    make: Callable[[], Scorer], images: Images, parts: int, seed: int
-) -> NDArray[np.float64]:
-    """Score each part of the images by what has learned the others."""
-    scores = np.empty(len(images))
-    for rows, found in judged(make, images, parts, seed):
-        scores[rows] = found
-    return scores
 
 
 def _cell(scores: NDArray[np.float64], is_wrong: NDArray[np.bool_]) -> str:

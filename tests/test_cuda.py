@@ -15,23 +15,13 @@ from pyocgan.detector import NoveltyDetector
 from pyocgan.replay import WARM_UP, Replay
 from pyocgan.stacked import StackedTraining
 from pyocgan.training import Training
-from test_stacked import CONFIG, alone, assert_alike, finish, models
+from test_stacked import CONFIG, Asked, alone, assert_alike, finish, models
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 # Epochs of 8 and more iterations on both sides of mining's start: most of each are replayed.
 MANY = replace(CONFIG, epochs=4, batch_size=8)
 SIZES = (70, 90, 70)
-
-
-class Asked:
-    """In the place of `Replay`: Python asks for every operation."""
-
-    def __init__(self, device, iterations, generators):
-        self.iterations = iterations
-
-    def __call__(self, batches, key):
-        return [iteration(x) for iteration, x in zip(self.iterations, batches, strict=True)]
 
 
 @pytest.fixture

@@ -38,6 +38,16 @@ def models(config=CONFIG, sizes=SIZES, seeds=SEEDS, **options):
     ]
 
 
+class Asked:
+    """In the place of `Replay`: Python asks for every operation."""
+
+    def __init__(self, device, iterations, generators):
+        self.iterations = iterations
+
+    def __call__(self, batches, key):
+        return [iteration(x) for iteration, x in zip(self.iterations, batches, strict=True)]
+
+
 def finish(stack):
     for _ in stack.run():
         pass
@@ -158,14 +168,14 @@ def test_on_a_gpu_a_stack_is_recorded_whenever_one_has_left(monkeypatch):
     """With what asks for every operation in the place of recordings, and no GPU."""
     recorded = []
 
-    class Asked:
+    class Counted(Asked):
         def __init__(self, device, iterations, generators):
             recorded.append(len(generators))
-            self.iterations = iterations
+            super().__init__(device, iterations, generators)
 
         def __call__(self, batches, key):
             assert len(key) == len(batches)
-            return [iteration(x) for iteration, x in zip(self.iterations, batches, strict=True)]
+            return super().__call__(batches, key)
 
     class OnGPU:
         device = SimpleNamespace(type="cuda")
@@ -176,7 +186,7 @@ def test_on_a_gpu_a_stack_is_recorded_whenever_one_has_left(monkeypatch):
         def __getattr__(self, name):
             return getattr(self.training, name)
 
-    monkeypatch.setattr(stacked, "Replay", Asked)
+    monkeypatch.setattr(stacked, "Replay", Counted)
     trainings = models()
     finish(StackedTraining([OnGPU(one) for one in trainings]))
     assert recorded == [3, 1]

@@ -45,16 +45,24 @@ def suspicion(
         As in `judged`.
     """
     _, _, images = detector.images_to_learn(X)
-    scores = np.empty(len(images))
-    for rows, found in judged(partial(unfitted, detector), images, parts, detector.random_state):
-        scores[rows] = found
-    return images.names, scores
+    make = partial(unfitted, detector)
+    return images.names, held_out_scores(make, images, parts, detector.random_state)
 
 
 def unfitted(detector: NoveltyDetector) -> NoveltyDetector:
     """Return a detector like it that has learned nothing, for scores alone, not for verdicts."""
     alike: NoveltyDetector = clone(detector).set_params(fpr=ANY_FPR)
     return alike
+
+
+def held_out_scores(
+    make: Callable[[], Scorer], images: Images, parts: int, random_state: int
+) -> NDArray[np.float64]:
+    """Return the score of each image by what has learned the other parts, (N,); see `judged`."""
+    scores = np.empty(len(images))
+    for rows, found in judged(make, images, parts, random_state):
+        scores[rows] = found
+    return scores
 
 
 def judged(

@@ -94,8 +94,10 @@ def evaluate(
     by_method = {title: detector.novelty_scores(test.pixels)}
     is_drawn = source is None and task is not None and task.protocol in (1, "dev")
     if baselines or is_drawn:
-        train = _learned(split, detector, skip_unreadable=skip_unreadable, is_drawn=is_drawn)
-        known = _known(train, test) if train.fingerprint() == detector.fingerprint_ else None
+        train, is_same = _learned(
+            split, detector, skip_unreadable=skip_unreadable, is_drawn=is_drawn
+        )
+        known = _known(train, test) if is_same else None
     else:
         known = None
         terminal.note("not looked up: whether the model has learned from some of these images")
@@ -204,8 +206,8 @@ def _training_images(task: Task | None) -> Source:
 
 def _learned(
     split: _Split, detector: NoveltyDetector, *, skip_unreadable: bool, is_drawn: bool
-) -> Images:
-    """Read the images that the model learned from, as far as they are still what they were.
+) -> tuple[Images, bool]:
+    """Read the images that the model learned from, and say whether they are still what they were.
 
     Raises
     ------
@@ -217,14 +219,15 @@ def _learned(
     assert split.train is not None
     skip = skip_unreadable or detector.skip_unreadable
     train = read(split.train, detector.rule_, skip_unreadable=skip)
-    if train.fingerprint() != detector.fingerprint_:
+    is_same = train.fingerprint() == detector.fingerprint_
+    if not is_same:
         if is_drawn:
             raise InputError(
                 "the images have changed since the model was trained, which may have learned "
                 "from those held out now: name other images to test on, or train again"
             )
         terminal.note("the other methods learn from other images than the model did")
-    return train
+    return train, is_same
 
 
 def _known(train: Images, test: Images) -> int:
