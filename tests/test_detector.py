@@ -150,7 +150,7 @@ def test_a_failed_fit_leaves_no_fitted_detector(detector, eights):
         ({"preset": ["fast"]}, "unknown preset"),
         ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
         ({"settings": {"image_size": 4}}, "image_size = 4 must be 8 to 256"),
-        ({"random_state": None}, "random_state = None must be a whole number"),
+        ({"random_state": "0"}, "random_state = '0' must be a whole number"),
         ({"random_state": -1}, "random_state = -1 must be"),
         ({"random_state": 1.5}, "random_state = 1.5 must be"),
     ],
@@ -159,6 +159,23 @@ def test_wrong_parameters_are_found_by_fit(eights, parameters, message):
     detector = tiny(**parameters)  # scikit-learn: the constructor checks nothing
     with pytest.raises(UsageError, match=message):
         detector.fit(eights)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_a_seed_that_is_drawn_is_kept_and_can_be_given(eights, random_state, tmp_path):
+    detector = tiny(settings={"epochs": 1}, random_state=random_state).fit(eights)
+    drawn = detector.parameters_["random_state"]
+    again = tiny(settings={"epochs": 1}, random_state=drawn).fit(eights)
+    np.testing.assert_array_equal(again.novelty_scores(eights), detector.novelty_scores(eights))
+    detector.save(tmp_path)
+    assert NoveltyDetector.load(tmp_path).random_state == drawn
+    assert detector.fit(eights).parameters_["random_state"] != drawn
+
+
+def test_a_drawn_seed_goes_on_from_no_checkpoint(eights, tmp_path):
+    fitting = tiny(random_state=None).iter_fit(eights, checkpoint=tmp_path / "c")
+    with pytest.raises(UsageError, match="random_state = None must be a whole number with a check"):
+        next(fitting)
 
 
 @pytest.mark.parametrize("settings", [["epochs"], "epochs", 3])

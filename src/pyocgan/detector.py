@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -87,8 +88,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
         called novel, averaged over the choice of calibration images; it needs 1/fpr − 1 of these.
     random_state
-        Seed of weights, noise, order and which images validate and calibrate. It gives the
-        same numbers on the same kind of CPU with the same number of threads.
+        Seed of weights, noise, order and which images validate and calibrate. A whole number gives
+        the same numbers on the same kind of CPU with the same number of threads; None, or a
+        `numpy.random.RandomState`, draws another with every fit, which is in `parameters_`.
     device, precision
         ``"auto"`` (CUDA where it is, else the CPU; float32), or ``"cpu"``, ``"cuda"``, ``"mps"``
         and ``"32-true"``, ``"bf16-mixed"``.
@@ -138,7 +140,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         settings: Mapping[str, Any] | None = None,
         fpr: float = 0.01,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
         precision: str = "auto",
         skip_unreadable: bool = False,
@@ -183,7 +185,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Without `resume` training begins anew, and is saved there before its first iteration.
         """
         checkpoint = None if checkpoint is None else expanded(checkpoint)
-        prepared, training = self._begin(X, checkpoint if resume else None)
+        prepared, training = self._begin(X, checkpoint, resume=resume)
         yield training.progress()
         if checkpoint is None:
             yield from training.run()
@@ -194,25 +196,33 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             yield from saving(training.run(), save, checkpoint_seconds)
         self._finish(prepared, training)
 
-    def _begin(self, X: ImageSource, checkpoint: Path | None) -> tuple[_Prepared, Training]:
+    def _begin(
+        self, X: ImageSource, checkpoint: Path | None, *, resume: bool = True
+    ) -> tuple[_Prepared, Training]:
         """Settle all that comes before training, and where it goes on."""
+        if checkpoint is not None and _is_drawn(self.random_state):
+            raise UsageError(
+                f"random_state = {self.random_state!r} must be a whole number with a checkpoint: "
+                "another seed would be drawn to go on from it"
+            )
         prepared = self._prepare(X)
         training = Training(
             prepared.config,
             prepared.train,
             prepared.validation,
-            seed=self.random_state,
+            seed=prepared.seed,
             device=self.device,
             precision=self.precision,
         )
-        if checkpoint is not None and checkpoint.exists():
+        if checkpoint is not None and resume and checkpoint.exists():
             training.load(checkpoint, self._identity(prepared, training))
         self.__dict__.pop("calibration_", None)  # fitted again only when it ends well
         self.config_, self.rule_, self.split_ = prepared.config, prepared.rule, prepared.split
         self.notes_, self.skipped_ = prepared.notes, prepared.skipped
         self.fingerprint_ = prepared.fingerprint
         self.about_: dict[str, Any] = {}
-        self.parameters_ = self.get_params() | {"fpr": check_fpr(self.fpr)}
+        settled = {"fpr": check_fpr(self.fpr), "random_state": prepared.seed}
+        self.parameters_ = self.get_params() | settled
         if self.settings is not None:
             self.parameters_["settings"] = dict(self.settings)
         return prepared, training
@@ -220,7 +230,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _prepare(self, X: ImageSource) -> _Prepared:
         """Read the images, settle what is "auto", and share the images out."""
         check_fpr(self.fpr)
-        _check_whole("random_state", self.random_state)
+        seed = settled_seed(self.random_state)
         check_names(self.device, self.precision)
         rule, notes, images = self.images_to_learn(X)
         config = settle(self.preset, check_settings(self.settings or {}), rule)
@@ -236,9 +246,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             )
         except InputError as error:
             raise InputError("; ".join([str(error), *copies])) from None
-        order = np.random.default_rng([self.random_state, n]).permutation(n)
+        order = np.random.default_rng([seed, n]).permutation(n)
         rows = np.split(order, np.cumsum([split.train, split.validation]))
         return _Prepared(
+            seed=seed,
             config=config,
             rule=rule,
             notes=(*notes, *copies, *_classes_note(distinct), *dark_note(images)),
@@ -270,7 +281,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             prepared.config.to_dict(),
             prepared.fingerprint,
             asdict(prepared.split),
-            int(self.random_state),
+            prepared.seed,
             training.precision,
         )
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -388,9 +399,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def generate(self, n: int, *, random_state: int = 0) -> NDArray[np.uint8]:
         """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K), as `reconstruct`."""
         check_is_fitted(self)
-        _check_whole("n", n)
         d = self.config_.latent_size
-        s = np.random.default_rng(random_state).uniform(-1, 1, (n, d)).astype(np.float32)
+        shape = _whole("n", n), d
+        s = np.random.default_rng(random_state).uniform(-1, 1, shape).astype(np.float32)
         return self.decode(s)
 
     def decode(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -575,6 +586,7 @@ def fit_together(
 
 @dataclass(frozen=True)
 class _Prepared:
+    seed: int
     config: Config
     rule: ImageRule
     notes: tuple[str, ...]
@@ -587,9 +599,21 @@ class _Prepared:
     calibrating: tuple[str, ...]  # the names of these
 
 
-def _check_whole(name: str, value: object) -> None:
+def settled_seed(random_state: object) -> int:
+    """Return the seed that is given; of None or a `numpy.random.RandomState`, one that it draws."""
+    if _is_drawn(random_state):
+        return int(check_random_state(random_state).randint(2**31))
+    return _whole("random_state", random_state)
+
+
+def _is_drawn(random_state: object) -> bool:
+    return random_state is None or isinstance(random_state, np.random.RandomState)
+
+
+def _whole(name: str, value: object) -> int:
     if not isinstance(value, Integral) or value < 0:
         raise UsageError(f"{name} = {value!r} must be a whole number from 0")
+    return int(value)
 
 
 def _classes_note(images: Images) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from .baselines import Scorer
 from .calibration import ANY_FPR
 from .data import Images
-from .detector import ImageSource, NoveltyDetector
+from .detector import ImageSource, NoveltyDetector, settled_seed
 from .errors import UsageError
 
 PARTS = 5
@@ -46,7 +46,7 @@ def suspicion(
     """
     _, _, images = detector.images_to_learn(X)
     make = partial(unfitted, detector)
-    return images.names, held_out_scores(make, images, parts, detector.random_state)
+    return images.names, held_out_scores(make, images, parts, settled_seed(detector.random_state))
 
 
 def unfitted(detector: NoveltyDetector) -> NoveltyDetector:
