@@ -82,7 +82,7 @@ class Config:
     network_side: int = _field(
         64,
         "Largest side (8 to 128) that the networks and all scores but patches and flaws see: "
-        "larger images are averaged down to it.",
+        "larger images are averaged down to it. (T, of turns and views, looks at 32 at most.)",
         (SMALLEST_SIDE, 128),
     )
     channels: Literal["auto", 1, 3] = _field("auto", "auto, 1 (grey) or 3 (colour).")
