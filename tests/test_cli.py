@@ -20,7 +20,6 @@ import pytest
 import yaml
 from PIL import Image
 
-import pyocgan.data
 from conftest import TINY, ocgan, tiny_flags
 from data_fixtures import write_idx, zip_tree
 from pyocgan import detector as detector_module
@@ -291,7 +290,8 @@ def test_there_is_nothing_to_fetch_of_digits(command):
 
 
 def test_fetching_says_what_to_cite_and_the_licence(command, monkeypatch, tmp_path):
-    monkeypatch.setattr(pyocgan.data, "fetch", lambda name, root, **_: tmp_path)
+    module = import_module("pyocgan.cli.data")
+    monkeypatch.setattr(module, "fetch_named", lambda name, root, **_: tmp_path)
     code, out, errors = command("data", "fetch", "coil100")
     assert (code, out) == (0, f"{tmp_path}\n")
     assert errors == [NAMED["coil100"].note]

@@ -1,7 +1,7 @@
 """The command `ocgan`: data on standard output, everything said about it on standard error.
 
-Each command is a module; what needs torch is imported inside the functions that need it, so that
-`--help` and `info` answer at once.
+Each command is a module; what loads torch, scikit-learn or matplotlib is imported inside the
+functions that need it, so that `--help` and `info` answer at once.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import OcganError, TrainingInterruptedError, UsageError
+from ..files import check_writable
 from ..tasks import Protocol
 from . import terminal
 from .flags import (
@@ -250,7 +251,6 @@ def _compute(
 ) -> list[Outcome]:
     """Compute what is pending, showing how it goes; return what failed."""
     from ..benchmark import provenance
-    from ..files import check_writable
 
     check_writable(out)
     with (

@@ -9,6 +9,10 @@ from typing import Literal
 
 import cyclopts
 
+from ..config import Config
+from ..data import NAMED, UnreadableImage, copies_note, open_source, read_inferred
+from ..data import fetch as fetch_named
+from ..data.named import named_folder, require_named
 from ..errors import InputError
 from . import terminal
 
@@ -26,8 +30,6 @@ def listing(*, data_root: Path | None = None) -> None:
     data_root
         Where they lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     """
-    from ..data import NAMED
-    from ..data.named import named_folder
 
     def place(name: str) -> str:
         folder = named_folder(NAMED[name], data_root)
@@ -52,9 +54,6 @@ def fetch(name: str, /, *, data_root: Path | None = None) -> None:
     data_root
         Where to put it (default: $OCGAN_DATA_ROOT, or the user's cache).
     """
-    from ..data import fetch as fetch_named
-    from ..data.named import require_named
-
     if not require_named(name).files:
         terminal.note(f"{name} comes with scikit-learn: there is nothing to fetch")
         return
@@ -83,9 +82,6 @@ def describe(
     data_root
         Where named data sets lie.
     """
-    from ..config import Config
-    from ..data import UnreadableImage, copies_note, open_source, read_inferred
-
     opened = open_source(source, split=split, data_root=data_root)
     rule, notes, images = read_inferred(opened, skip_unreadable=True)
     taken = rule.describe(Config().network_side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..files import check_writable
 from . import terminal
 from .flags import Out, Quiet, Seed
 
@@ -34,7 +35,6 @@ def demo(
 
     from ..demo import STAGES, Demo
     from ..demo_page import write_demo_page
-    from ..files import check_writable
 
     check_writable(out)
     # Networks for 8×8 pixels: a second thread saves nothing on idle cores, and on busy ones, where

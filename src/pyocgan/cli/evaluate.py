@@ -6,18 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .. import model_folder
+from ..data import Images, Source, open_source, read
+from ..data.inferring import fitting_notes
+from ..data.masks import find_masks, read_masks
 from ..errors import InputError, UsageError, listed
+from ..files import CsvWriter, check_replaceable, open_text, replacing
 from ..tasks import Task, no_class_named
 from . import terminal
 from .flags import AsJson, NormalClass, Switch
 from .guards import check_unread
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..data import Images, Source
     from ..detector import NoveltyDetector
     from ..evaluation import Evaluation
 
@@ -63,11 +66,7 @@ def evaluate(
     device
         auto (cuda or cpu), cpu, cuda or mps.
     """
-    from ..data import read
-    from ..data.inferring import fitting_notes
-    from ..data.masks import find_masks
     from ..detector import NoveltyDetector
-    from ..files import check_replaceable
 
     detector = NoveltyDetector.load(model, device=device)
     if scores is not None:
@@ -183,8 +182,6 @@ def _other_split(
     *,
     baselines: bool,
 ) -> _Split:
-    from ..data import open_source
-
     test = open_source(source, split="test", data_root=data_root)
     normal_class = normal_class or (task.normal_class if task else None)
     if normal_class is None:
@@ -214,8 +211,6 @@ def _learned(
     InputError
         They are not, and what is tested was drawn from them.
     """
-    from ..data import read
-
     assert split.train is not None
     skip = skip_unreadable or detector.skip_unreadable
     train = read(split.train, detector.rule_, skip_unreadable=skip)
@@ -246,8 +241,6 @@ def _baseline_scores(train: Images, test: Images) -> dict[str, NDArray[np.float6
 
 
 def _write_scores(path: Path, tested: _Tested) -> None:
-    from ..files import CsvWriter, open_text, replacing
-
     images = tested.images
     assert images.labels is not None
     is_novel = tested.is_novel.astype(int)
@@ -273,7 +266,6 @@ def _where(
     detector: NoveltyDetector, tested: _Tested, by_path: dict[str, Path]
 ) -> dict[str, float]:
     """Return how well the heat map shows which pixels are defective, where masks say so."""
-    from ..data.masks import read_masks
     from ..evaluation import pixel_auroc
 
     names = tested.images.names

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..config import PRESETS, resolve
+from ..config import PRESETS, completed, resolve
+from ..data import ImageRule
+from ..model_folder import read_description, understanding
+from ..origin import environment
 from . import terminal
 from .flags import AsJson
 
@@ -25,7 +28,7 @@ def info(
     as_json
         Print JSON, with every detail.
     """
-    content = _installation() if model is None else _model(model)
+    content = _installation() if model is None else read_description(model)
     if as_json:
         print(terminal.json_text(content))
         return
@@ -35,40 +38,25 @@ def info(
 
 
 def _installation() -> dict[str, Any]:
-    from ..origin import environment
-
     presets = {name: resolve(name, {}).to_dict() for name in PRESETS}
     return {"environment": environment(), "presets": presets}
 
 
 def _brief_installation(content: dict[str, Any]) -> dict[str, str]:
-    environment: dict[str, str] = content["environment"]
     keys = ("latent_size", "autoencoder_width", "visual_width", "classifier_width", "epochs")
     presets = {
         f"preset {name}": ", ".join(f"{key} {preset[key]}" for key in keys)
         for name, preset in content["presets"].items()
     }
-    del environment["created"]
-    return environment | presets
-
-
-def _model(folder: Path) -> dict[str, Any]:
-    from ..model_folder import read_description
-
-    return read_description(folder)
+    return {key: text for key, text in content["environment"].items() if key != "created"} | presets
 
 
 def _brief_model(folder: Path, content: dict[str, Any]) -> dict[str, str]:
-    from ..model_folder import understanding
-
     with understanding(folder):
         return _lines_of_model(content)
 
 
 def _lines_of_model(content: dict[str, Any]) -> dict[str, str]:
-    from ..config import completed
-    from ..data import ImageRule
-
     rule, config = ImageRule.from_dict(content["image_rule"]), completed(content["config"])
     split, task = content["split"], content["about"].get("task") or {}
     return {

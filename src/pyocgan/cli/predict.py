@@ -9,23 +9,23 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, Annotated, Any
 
+import numpy as np
 from cyclopts import Parameter
+from numpy.typing import NDArray
 
 from .. import model_folder
+from ..data import Source, open_source
+from ..data.decode import as_mode
+from ..data.inferring import fitting_notes
+from ..data.opening import holds_many
 from ..errors import InputError, OcganError, UsageError
-from ..files import CsvWriter, shortened
+from ..files import CsvWriter, check_writable, open_text, replacing, shortened, write_bytes
 from ..tasks import Task
 from . import terminal
 from .flags import AsJson, Out, Switch
 from .guards import check_outside, check_unread
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..data import Source
 
 COLUMNS = ("path", "score", "p_value", "verdict")
 NOVELTY_FOUND = 4
@@ -75,9 +75,7 @@ def predict(
     device
         auto (cuda or cpu), cpu, cuda or mps.
     """
-    from ..data.inferring import fitting_notes
     from ..detector import NoveltyDetector
-    from ..files import check_writable
 
     detector = NoveltyDetector.load(model, device=device)
     detector.skip_unreadable = skip_unreadable
@@ -153,9 +151,6 @@ def _check_empty(folder: Path) -> None:
 
 
 def _open(images: list[str], data_root: Path | None) -> Source:
-    from ..data import open_source
-    from ..data.opening import holds_many
-
     if STDIN in images and len(images) > 1:
         raise UsageError("- stands for all images: name it alone")
     if images == [STDIN]:
@@ -198,9 +193,7 @@ def _paths(text: str) -> list[str]:
 
 def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32], *, bits: int) -> None:
     """Draw one image, of which `bits` are in use where it has 16, under what speaks for novelty."""
-    from ..data.decode import as_mode
     from ..figures import SHOWN, heat_picture, png_bytes
-    from ..files import write_bytes
 
     image = as_mode(source.image(row, at_least=SHOWN), "RGB", bits)
     write_bytes(path, png_bytes(heat_picture(image, heat)))
@@ -209,8 +202,6 @@ def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32], *, bi
 @contextmanager
 def _writer(out: Path | None, *, as_json: bool) -> Iterator[Callable[[tuple[Any, ...]], None]]:
     """Give a function that writes one row."""
-    from ..files import open_text, replacing
-
     if out is None:
         yield _row_writer(sys.stdout, as_json=as_json)
         return

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from ..errors import UsageError
+from ..files import write_text
 from . import terminal
 from .flags import chosen_classes, chosen_seeds
 from .guards import check_unread
@@ -58,7 +59,6 @@ def report(
         print(_page(folder, out, data_root, method, classes, seeds))
     if docs is not None:
         from ..benchmark_report import results_page
-        from ..files import write_text
 
         check_unread("--docs", docs, results.glob("*/*/*.json"))
         words = ["ocgan", "report", "--docs", str(docs)]

@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from ..files import CsvWriter
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import Images
+from ..files import CsvWriter, check_replaceable, write_bytes
+from ..tasks import Task
 from . import terminal
 from .flags import NormalClass, Seed, Switch, Whole
 from .guards import check_outside, check_unread
 from .settings import Preset, settings_from
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..data import Images
 
 Method = Literal["ocgan", "knn", "knn_cosine", "knn_gradients", "pca"]  # those of `BASELINES`
 ROWS, COLUMNS = 5, 8  # of images in the picture
@@ -74,13 +73,9 @@ def suspects(
     skip_unreadable
         Leave out images that cannot be read, and list them.
     """
-    import numpy as np
-
     from ..baselines import BASELINES
     from ..detector import NoveltyDetector
-    from ..files import check_replaceable
     from ..mistakes import judged, unfitted
-    from ..tasks import Task
 
     root = None if data_root is None else str(data_root)
     images = Task(source, normal_class, data_root=root).training_images()
@@ -117,10 +112,7 @@ def suspects(
 
 def _draw(path: Path, images: Images, order: NDArray[np.intp]) -> None:
     """Draw the first images of an order, row by row; the rest of the last row stays empty."""
-    import numpy as np
-
     from ..figures import image_grid, png_bytes
-    from ..files import write_bytes
 
     first = images.pixels[order[: ROWS * COLUMNS]]
     columns = min(COLUMNS, len(first))

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..claims import claimed, unsure_claim
+from ..data import Source
 from ..errors import TrainingInterruptedError, UsageError
+from ..files import check_creatable
 from ..model_folder import CHECKPOINT, DESCRIPTION
+from ..origin import command_line, environment
+from ..run_folder import describe_run, write_log
 from ..tasks import Protocol, Task, absolute
 from . import terminal
 from .flags import AsJson, NormalClass, Out, Quiet, Seed, Switch
@@ -22,7 +26,6 @@ from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from ..data import Source
     from ..detector import NoveltyDetector
     from ..training import Progress
 
@@ -95,8 +98,6 @@ def train(
         Print the summary as JSON.
     """
     from ..detector import NoveltyDetector
-    from ..files import check_creatable
-    from ..origin import command_line, environment
 
     root = None if data_root is None else absolute(str(data_root))
     check_apart(out, source)
@@ -154,9 +155,6 @@ def _fit(
 
     On a signal, write a checkpoint and say where training stopped.
     """
-    from ..origin import command_line
-    from ..run_folder import describe_run, write_log
-
     writer = _summary_writer() if tensorboard else None
     fitting = closing(detector.iter_fit(images, checkpoint=out / CHECKPOINT, resume=resume))
     with ExitStack() as stack:
