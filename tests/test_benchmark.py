@@ -669,7 +669,8 @@ def test_a_result_without_scores_is_not_finished(tmp_path, spy, capsys):
     scores = next(tmp_path.rglob("class-8-*.npz"))
     scores.unlink()
     assert benchmark(tmp_path, method="spy", classes="0,8") == 3
-    assert f"{str(scores)!r} is missing: put it back, or --overwrite" in capsys.readouterr().err
+    advice = "put it back, or ocgan benchmark --overwrite"
+    assert f"{str(scores)!r} is missing: {advice}" in capsys.readouterr().err
     assert benchmark(tmp_path, "--overwrite", method="spy", classes="0,8") == 0
     assert len(spy.fitted_on) == 3
     assert scores.exists()

@@ -37,6 +37,7 @@ from .results import (
     cell_file,
     group_folder,
     read_result,
+    require_scores,
 )
 
 
@@ -242,11 +243,7 @@ def _checked(cell: Cell, path: Path) -> Result:
             f"{str(path)!r} was computed with another {differences}: --overwrite replaces it, or "
             "choose another --out"
         )
-    scores = path.with_suffix(".npz")
-    if not scores.exists():
-        raise InputError(
-            f"{str(scores)!r} is missing: put it back, or --overwrite computes the cell again"
-        )
+    require_scores(path)
     return result
 
 

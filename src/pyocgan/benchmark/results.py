@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import completed
-from ..errors import InputError
+from ..errors import InputError, system_reason
+from ..files import NPZ_DAMAGE
 from ..tasks import Protocol
 
 FORMAT = "pyocgan cell"
 Figure = Literal["auroc", "aupr", "fpr_at_95_tpr"]
 FIGURES: tuple[Figure, ...] = get_args(Figure)
 CELL_FILES = "class-*-seed*.json"  # all that `cell_file` names
+SCORES = ("index", "label", "is_novel", "score")  # arrays, a number an image, beside a result
+AGAIN = "ocgan benchmark --overwrite computes the cell again"
 
 # What must be equal for a stored result to be a cell's. In this form for the key "class".
 Identity = TypedDict(
@@ -144,9 +147,30 @@ def read_scores(path: Path) -> dict[str, NDArray[Any]]:
 
     The index counts within the test part; for protocol 1 within the whole data set, for dev within
     the training part.
+
+    Raises
+    ------
+    InputError
+        They are missing or damaged.
     """
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-        return dict(arrays)
+    file, advice = require_scores(path), f"delete it, and {AGAIN}"
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            scores = dict(arrays)
+    except (OSError, *NPZ_DAMAGE) as error:
+        reason = system_reason(error)
+        raise InputError(f"{str(file)!r} cannot be read: {reason}; {advice}") from None
+    if lacking := [name for name in SCORES if name not in scores]:
+        raise InputError(f"{str(file)!r} lacks {lacking[0]!r}: {advice}")
+    return scores
+
+
+def require_scores(path: Path) -> Path:
+    """Return the file of the scores behind a result file; raise `InputError` where it is not."""
+    file = path.with_suffix(".npz")
+    if not file.exists():
+        raise InputError(f"{str(file)!r} is missing: put it back, or {AGAIN}")
+    return file
 
 
 def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) -> Path:

@@ -18,17 +18,14 @@ from numpy.typing import NDArray
 from ..benchmark.results import read_scores
 from ..data import ImageRule, Images, open_source, read
 from ..data.rule import picture
-from ..errors import InputError, OcganError, system_reason
+from ..errors import InputError, OcganError
 from ..figures import png_bytes
-from ..files import NPZ_DAMAGE
 from ..pages import data_uri
 from ..tasks import TESTED_PART
 from .tables import MOST_COLUMNS, Paths, Row, Table
 
 EACH = 4  # images of each kind
 MOST_CLASSES = 6  # where there are too many classes: those of the lowest AUROC
-
-AGAIN = "ocgan benchmark --overwrite computes the cell again"
 
 KINDS = (
     "in class, surely taken so",
@@ -121,7 +118,7 @@ def _chosen_classes(row: Row) -> list[str]:
 
 
 def _of_class(images: Images, name: str, path: Path) -> ClassExamples:
-    scores = scores_of(path)
+    scores = read_scores(path)
     _check_same(images, scores, path)
     kinds = tuple(
         (kind, tuple(_example(images, scores, place) for place in places))
@@ -143,25 +140,3 @@ def _example(images: Images, scores: Mapping[str, NDArray[Any]], place: int) -> 
     shown = picture(images.pixels[index])
     text = f"class {label}, image {index}, score {scores['score'][place]:.4g}"
     return Example(data_uri(png_bytes(shown)), shown.width, shown.height, text)
-
-
-def scores_of(path: Path) -> dict[str, NDArray[Any]]:
-    """Read index, label, is_novel and score beside a result file.
-
-    Raises
-    ------
-    InputError
-        They are missing or damaged.
-    """
-    file, advice = path.with_suffix(".npz"), f"delete it, and {AGAIN}"
-    if not file.exists():
-        raise InputError(f"{str(file)!r} is missing: put it back, or {AGAIN}")
-    try:
-        scores = read_scores(path)
-    except (OSError, *NPZ_DAMAGE) as error:
-        reason = system_reason(error)
-        raise InputError(f"{str(file)!r} cannot be read: {reason}; {advice}") from None
-    missing = {"index", "label", "is_novel", "score"} - scores.keys()
-    if missing:
-        raise InputError(f"{str(file)!r} lacks {sorted(missing)[0]!r}: {advice}")
-    return scores

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from .. import figures
+from ..benchmark.results import read_scores
 from ..errors import InputError, unknown
 from ..figures import Curve, Series, Style
 from ..files import write_text
 from ..pages import Picture, picture, render
 from . import bootstrap
 from .bootstrap import Interval
-from .examples import KINDS, Gallery, gallery, scores_of
+from .examples import KINDS, Gallery, gallery
 from .layout import Grid, grid
 from .paper_numbers import FULL, OCGAN, SOURCE, STAGES
 from .tables import MOST_COLUMNS, Paths, Row, Table, Task, best, read_cells
@@ -223,7 +224,7 @@ def _cells(table: Table) -> Iterator[tuple[Row, str, int]]:
 
 def _tested(path: Path, recorded: float) -> Tested:
     """Read the scores of normal and of novel images; they must give the recorded AUROC."""
-    scores = scores_of(path)
+    scores = read_scores(path)
     is_novel = scores["is_novel"].astype(bool)
     normal, novel = (scores["score"][mask].astype(np.float64) for mask in (~is_novel, is_novel))
     if not len(normal) or not len(novel):
