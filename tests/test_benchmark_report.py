@@ -272,7 +272,7 @@ def test_mean_and_deviation_are_over_classes_and_seeds(tmp_path):
     assert row.mean == pytest.approx(0.775)
     assert row.std == pytest.approx(stdev([0.7, 0.85]))
     ((_, (line,)),) = [group for group in grid(table).groups if group[1][0].name]
-    texts = [(cell.text, cell.note) for cell in line.cells]
+    texts = [(cell.text, cell.note) for cell in line.entries]
     assert texts == [("0.850", "± 0.071"), ("0.700", "± 0.141"), ("0.7750", "± 0.1061")]
     assert line.seeds == "2"
 
@@ -292,7 +292,7 @@ def test_rows_stand_by_stage_and_the_printed_first(folder):
         "OCGAN, trained here",
         "without training",
     ]
-    assert [cell.text for cell in shown.groups[0][1][0].cells] == [
+    assert [cell.text for cell in shown.groups[0][1][0].entries] == [
         *paper_numbers.OCGAN["mnist", 2].by_class,
         "0.9750",
     ]
@@ -300,7 +300,7 @@ def test_rows_stand_by_stage_and_the_printed_first(folder):
 
 def test_the_best_of_each_column_is_marked(folder):
     lines = [line for _, group in grid(only_table(folder)).groups for line in group if line.name]
-    for column in zip(*(line.cells for line in lines), strict=True):
+    for column in zip(*(line.entries for line in lines), strict=True):
         top = max(cell.text for cell in column)
         assert [cell.best for cell in column] == [cell.text == top for cell in column]
 
@@ -384,7 +384,7 @@ def test_many_classes_become_figures_over_them(tmp_path, dots):
     shown = grid(only_table(tmp_path))
     assert shown.columns[:3] == ("lowest class", "median class", "mean")
     (line,) = shown.groups[0][1]
-    assert [(cell.text, cell.note) for cell in line.cells[:3]] == [
+    assert [(cell.text, cell.note) for cell in line.entries[:3]] == [
         ("0.200", "class c4"),
         ("0.900", ""),
         (f"{(12 * 0.9 + 0.2) / 13:.4f}", ""),
@@ -612,7 +612,7 @@ def test_methods_that_tested_the_same_images_are_resampled_alike(tmp_path):
     def difference():
         table = only_table(tmp_path)
         files = read_cells(tmp_path)[1]
-        measured = page._measure(table, {r.name: files[table.task, r.name] for r in table.rows})
+        measured = page._measure(table, {r.name: files[table.key, r.name] for r in table.rows})
         return Interval.of(measured.means["knn"] - measured.means["pca"])
 
     for path in write_method(tmp_path, "knn"):
@@ -880,9 +880,9 @@ def test_images_that_are_not_those_tested_are_left_out(digits_grid, folder, tmp_
 def test_markdown_and_page_show_the_same_table(folder, tmp_path):
     summarise(folder, tmp_path)
     (table,) = read_summaries(tmp_path)
-    shown = [[[c.text for c in line.cells] for line in lines] for _, lines in grid(table).groups]
+    shown = [[[c.text for c in line.entries] for line in lines] for _, lines in grid(table).groups]
     wanted = grid(only_table(folder)).groups
-    assert shown == [[[c.text for c in line.cells] for line in lines] for _, lines in wanted]
+    assert shown == [[[c.text for c in line.entries] for line in lines] for _, lines in wanted]
     text = results_page(tmp_path)
     assert "| OCGAN | 0.998 | 0.999 |" in text
     assert "| + C and mining | 0.975 |" in text

@@ -18,7 +18,7 @@ PRINTED = "printed in the paper"
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """One number of a table: its text, a note under it, and whether it is the best measured."""
 
     text: str
@@ -34,7 +34,7 @@ class Line:
     title: str
     note: str
     seeds: str
-    cells: tuple[Cell, ...]
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def grid(table: Table, intervals: Intervals | None = None) -> Grid:
         for heading, kind in parts
     ]
     if table.printed:
-        cells = tuple(Cell(column.printed) for column in columns)
-        groups.insert(0, (PRINTED, (Line("", "OCGAN", "", "–", cells),)))
+        entries = tuple(Entry(column.printed) for column in columns)
+        groups.insert(0, (PRINTED, (Line("", "OCGAN", "", "–", entries),)))
     heads = tuple(column.title for column in columns)
     shown = tuple(group for group in groups if group[1])
     return Grid(heads, heads.index("mean"), shown)
@@ -129,16 +129,16 @@ def _best(column: Column, rows: Sequence[Row]) -> float | None:
 def _line(
     row: Row, columns: Sequence[Column], top: Sequence[float | None], titles: Mapping[str, int]
 ) -> Line:
-    cells = []
+    entries = []
     for column, best in zip(columns, top, strict=True):
         number, note = column.of(row)
         if number is None:
-            cells.append(Cell(note))
+            entries.append(Entry(note))
         else:
             is_best = round(number, column.digits) == best
-            cells.append(Cell(f"{number:.{column.digits}f}", note, is_best))
+            entries.append(Entry(f"{number:.{column.digits}f}", note, is_best))
     note = row.name if titles[row.title] > 1 else ""  # presets that differ in a setting
-    return Line(row.name, row.title, note, str(len(row.seeds)), tuple(cells))
+    return Line(row.name, row.title, note, str(len(row.seeds)), tuple(entries))
 
 
 def interval_text(interval: Interval) -> str:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .layout import Cell, Line, grid
+from .layout import Entry, Line, grid
 from .paper_numbers import FULL, SOURCE, STAGES
 from .tables import Row, Table, read_summaries
 from .verdict import PRESETS_TEXT, caveats, data_seen, headline, notes, origins, sentences, verdict
@@ -71,7 +71,7 @@ def _section(table: Table) -> Iterator[str]:
     lines = []
     for heading, rows in shown.groups:
         lines.append([f"*{heading}*", *[""] * (len(shown.columns) + 1)])
-        lines += [[_name(row), *map(_cell, row.cells), row.seeds] for row in rows]
+        lines += [[_name(row), *map(_entry, row.entries), row.seeds] for row in rows]
     yield _table(["AUROC", *shown.columns, "seeds"], lines)
     for ablation in table.ablations():
         yield _ablation(table, ablation)
@@ -102,9 +102,9 @@ def _name(line: Line) -> str:
     return f"{line.title} ({line.note})" if line.note else line.title
 
 
-def _cell(cell: Cell) -> str:
-    text = f"{cell.text} {cell.note}".strip()
-    return f"**{text}**" if cell.best else text
+def _entry(entry: Entry) -> str:
+    text = f"{entry.text} {entry.note}".strip()
+    return f"**{text}**" if entry.best else text
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> str:

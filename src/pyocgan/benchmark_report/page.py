@@ -25,8 +25,8 @@ from . import bootstrap
 from .bootstrap import Interval
 from .examples import KINDS, Gallery, gallery
 from .layout import Grid, grid
-from .paper_numbers import FULL, OCGAN, SOURCE, STAGES
-from .tables import MOST_COLUMNS, Paths, Row, Table, Task, best, read_cells
+from .paper_numbers import FULL, OCGAN, SOURCE, STAGES, TableKey
+from .tables import MOST_COLUMNS, Paths, Row, Table, best, read_cells
 from .verdict import (
     PRESETS_TEXT,
     Origin,
@@ -41,7 +41,7 @@ from .verdict import (
 )
 
 Floats = NDArray[np.float64]
-Files = Mapping[tuple[Task, str], Paths]
+Files = Mapping[tuple[TableKey, str], Paths]
 
 # False-alarm rates at which ROC curves are averaged: dense near 0, for the log scale.
 FALSE_ALARMS = np.union1d(np.linspace(0, 1, 201), np.geomspace(1e-3, 1, 121))
@@ -142,8 +142,9 @@ def write_benchmark_page(
     for table in tables:
         progress(table.title)
         shown = _shown_row(table, method)
-        images = data_root and gallery(table, shown, files[table.task, shown.name], data_root)
-        sections.append(_section(table, files, images or None))
+        paths = files[table.key, shown.name]
+        images = gallery(table, shown, paths, data_root) if data_root else None
+        sections.append(_section(table, files, images))
     page = render(
         "benchmark.html.j2",
         sections=sections,
@@ -162,8 +163,8 @@ def write_benchmark_page(
 
 def _absent(tables: Sequence[Table]) -> list[str]:
     """Name what the paper prints numbers for and nobody measured."""
-    here = {table.task for table in tables}
-    return [Table(*task, (), ()).title for task in OCGAN if task not in here]
+    here = {table.key for table in tables}
+    return [Table(*key, (), ()).title for key in OCGAN if key not in here]
 
 
 def _shown_row(table: Table, method: str | None) -> Row:
@@ -172,7 +173,7 @@ def _shown_row(table: Table, method: str | None) -> Row:
 
 
 def _section(table: Table, files: Files, images: Gallery | None) -> Section:
-    measured = _measure(table, {row.name: files[table.task, row.name] for row in table.rows})
+    measured = _measure(table, {row.name: files[table.key, row.name] for row in table.rows})
     found = verdict(table, measured.means)
     drawings = _drawings(table, measured)
     return Section(

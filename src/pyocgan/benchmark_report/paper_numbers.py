@@ -20,8 +20,10 @@ class Printed:
     by_class: tuple[str, ...] = ()
 
 
-# (data set, protocol) → what stands there for OCGAN.
-OCGAN: dict[tuple[str, Protocol], Printed] = {
+TableKey = tuple[str, Protocol]  # data set and protocol: of each there is one table
+
+# What stands there for OCGAN.
+OCGAN: dict[TableKey, Printed] = {
     ("coil100", 1): Printed("0.995"),
     ("fashion_mnist", 1): Printed("0.924"),
     ("mnist", 1): Printed("0.977"),
@@ -58,7 +60,7 @@ OCGAN: dict[tuple[str, Protocol], Printed] = {
 }
 
 # The ablation: what each stage adds, its title, and the printed mean of MNIST, protocol 2.
-ABLATION_TASK = ("mnist", 2)
+ABLATION: TableKey = ("mnist", 2)
 FULL = "+mining"  # the stage that is OCGAN
 STAGES: dict[str, tuple[str, str]] = {
     "ae": ("Auto-encoder", "0.957"),

@@ -23,12 +23,11 @@ from ..errors import InputError
 from ..methods import KEYS
 from ..tasks import Protocol
 from . import paper_numbers
-from .paper_numbers import ABLATION_TASK, FULL, STAGES, Printed
+from .paper_numbers import ABLATION, FULL, STAGES, Printed, TableKey
 
 MOST_COLUMNS = 12  # classes; a table of more shows figures over them instead
 SETS = ("mnist", "fashion_mnist", "cifar10", "coil100")  # these first, in this order
 
-Task = tuple[str, Protocol]  # data set, protocol
 Paths = Mapping[tuple[str, int], Path]  # of a row's result files, by class and seed
 
 
@@ -115,7 +114,7 @@ class Table:
     rows: tuple[Row, ...]
 
     @property
-    def task(self) -> Task:
+    def key(self) -> TableKey:
         """Data set and protocol."""
         return self.dataset, self.protocol
 
@@ -129,12 +128,12 @@ class Table:
         """What the paper prints for OCGAN here; of some of the classes it prints nothing."""
         named = NAMED.get(self.dataset)
         is_whole = named is not None and set(self.classes) == set(named.classes)
-        return paper_numbers.OCGAN.get(self.task) if is_whole else None
+        return paper_numbers.OCGAN.get(self.key) if is_whole else None
 
     @property
     def has_printed_ablation(self) -> bool:
         """Whether the paper prints its ablation here, too."""
-        return self.task == ABLATION_TASK and self.printed is not None
+        return self.key == ABLATION and self.printed is not None
 
     def of_kind(self, kind: str) -> tuple[Row, ...]:
         """Return the rows of one kind: ``"ocgan"``, ``"pyod"`` or ``"baseline"``."""
@@ -185,8 +184,8 @@ def read_summaries(results: Path) -> list[Table]:
     rows = defaultdict(list)
     for path in sorted(results.glob("*/protocol*/*.json")):
         content = _read_json(path)
-        task, row = _row(content, str(path))
-        rows[task].append(row)
+        key, row = _row(content, str(path))
+        rows[key].append(row)
     if not rows:
         raise InputError(
             f"{str(results)!r} holds no summaries: ocgan benchmark summarise DIR --results writes "
@@ -197,7 +196,7 @@ def read_summaries(results: Path) -> list[Table]:
 
 def read_cells(
     folder: Path, classes: Sequence[str] | None = None, seeds: Sequence[int] | None = None
-) -> tuple[list[Table], dict[tuple[Task, str], Paths]]:
+) -> tuple[list[Table], dict[tuple[TableKey, str], Paths]]:
     """Read what ``ocgan benchmark --out`` wrote.
 
     Parameters
@@ -209,7 +208,7 @@ def read_cells(
 
     Returns
     -------
-    The tables, and the result files of every row by task and method.
+    The tables, and the result files of every row by table and method.
 
     Raises
     ------
@@ -217,12 +216,12 @@ def read_cells(
         As in `read_summaries`.
     """
     rows = defaultdict(list)
-    files: dict[tuple[Task, str], Paths] = {}
+    files: dict[tuple[TableKey, str], Paths] = {}
     for (dataset, protocol, method), results in stored_groups(folder).items():
-        task: Task = dataset, protocol
+        key: TableKey = dataset, protocol
         content = summary(results.values(), classes, seeds)
-        rows[task].append(_row(content, f"{task[0]}, {method}")[1])
-        files[task, method] = {(one["class"], one["seed"]): path for path, one in results.items()}
+        rows[key].append(_row(content, f"{dataset}, {method}")[1])
+        files[key, method] = {(one["class"], one["seed"]): path for path, one in results.items()}
     return _tables(rows), files
 
 
@@ -233,7 +232,7 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{str(path)!r} cannot be read as a summary: {error}") from None
 
 
-def _row(content: Any, where: str) -> tuple[Task, Row]:
+def _row(content: Any, where: str) -> tuple[TableKey, Row]:
     try:
         cells = {(one["class"], one["seed"]): one for one in content["cells"]}
         row = Row(
@@ -252,10 +251,10 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
             created=content["created"],
             data=content["data"],
         )
-        task = content["dataset"], content["protocol"]
+        key = content["dataset"], content["protocol"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{where!r} is not the summary of a method: {error}") from None
-    _check_complete(row, task)
+    _check_complete(row, key)
     for (name, seed), one in cells.items():
         for figure in FIGURES:
             if not isinstance(one.get(figure), int | float):
@@ -263,47 +262,44 @@ def _row(content: Any, where: str) -> tuple[Task, Row]:
                     f"{where!r} is not the summary of a method: {figure} of class {name}, seed "
                     f"{seed} is {one.get(figure)!r}"
                 )
-    return task, row
+    return key, row
 
 
-def _check_complete(row: Row, task: Task) -> None:
+def _check_complete(row: Row, key: TableKey) -> None:
     for name in row.classes:
         for seed in row.seeds:
             if (name, seed) not in row.cells:
-                cell = group_folder(Path(), *task, row.name) / cell_file(row.classes, name, seed)
+                cell = group_folder(Path(), *key, row.name) / cell_file(row.classes, name, seed)
                 raise InputError(f"the cell {cell} is missing: no table is made without it")
 
 
-def _tables(rows: Mapping[Task, Sequence[Row]]) -> list[Table]:
+def _tables(rows: Mapping[TableKey, Sequence[Row]]) -> list[Table]:
     tables = []
-    for task in sorted(rows, key=_task_order):
-        ordered = sorted(rows[task], key=_row_order)
+    for key in sorted(rows, key=_table_order):
+        ordered = sorted(rows[key], key=_row_order)
         first = ordered[0]
         for row in ordered:
             if row.classes != first.classes:
                 raise InputError(
-                    f"{task[0]}, protocol {task[1]}: {row.name} was measured on other classes than "
+                    f"{key[0]}, protocol {key[1]}: {row.name} was measured on other classes than "
                     f"{first.name}; they make no table"
                 )
-        tables.append(Table(*task, first.classes, tuple(ordered)))
+        tables.append(Table(*key, first.classes, tuple(ordered)))
     return tables
 
 
-def _task_order(task: Task) -> tuple[int, str, int]:
-    dataset, protocol = task
-    place = SETS.index(dataset) if dataset in SETS else len(SETS)
-    return place, dataset, (2, 1, "dev").index(protocol)
+def _table_order(key: TableKey) -> tuple[int, str, int]:
+    dataset, protocol = key
+    return _place(dataset, SETS), dataset, _place(protocol, (2, 1, "dev"))
 
 
 def _row_order(row: Row) -> tuple[int, int, int, str]:
     """Order OCGAN by preset and stage, the others as the benchmark lists them."""
-    key = KEYS.index(row.name) if row.name in KEYS else 0
-    preset = row.name.partition("-")[0]
-    presets, stages = list(PRESETS), list(STAGES)
-    stage = row.config.get("stage")
-    return (
-        key,
-        presets.index(preset) if preset in presets else len(presets),
-        stages.index(stage) if stage in stages else len(stages),
-        row.name,
-    )
+    method = "ocgan" if row.kind == "ocgan" else row.name
+    preset, stage = _place(row.preset, PRESETS), _place(row.config.get("stage"), STAGES)
+    return _place(method, KEYS), preset, stage, row.name
+
+
+def _place(name: object, order: Iterable[object]) -> int:
+    """Return where a name stands in an order; what is not in it comes last."""
+    return [*order, name].index(name)
