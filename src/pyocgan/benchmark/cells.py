@@ -29,6 +29,7 @@ from .images import Pool, Trial
 from .results import (
     CELL_FILES,
     FORMAT,
+    Group,
     Identity,
     Measured,
     Origin,
@@ -71,7 +72,7 @@ class Cell:
         return cls(pool.name, pool.protocol, normal_class, seed, method, trial, pool.seen)
 
     @property
-    def group(self) -> tuple[str, Protocol, str]:
+    def group(self) -> Group:
         """What one row of a table is made of: data set, protocol, method."""
         return self.dataset, self.protocol, self.method.name
 

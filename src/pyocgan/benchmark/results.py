@@ -23,8 +23,11 @@ FORMAT = "pyocgan cell"
 Figure = Literal["auroc", "aupr", "fpr_at_95_tpr"]
 FIGURES: tuple[Figure, ...] = get_args(Figure)
 CELL_FILES = "class-*-seed*.json"  # all that `cell_file` names
+SUMMARY_FILES = "*/protocol*/*.json"  # all that `summary_file` names
 SCORES = ("index", "label", "is_novel", "score")  # arrays, a number an image, beside a result
 AGAIN = "ocgan benchmark --overwrite computes the cell again"
+
+Group = tuple[str, Protocol, str]  # data set, protocol, method: what makes a row of a table
 
 # What must be equal for a stored result to be a cell's. In this form for the key "class".
 Identity = TypedDict(
@@ -176,6 +179,11 @@ def require_scores(path: Path) -> Path:
 def group_folder(folder: Path, dataset: str, protocol: Protocol, method: str) -> Path:
     """Return where the results of a data set, protocol and method lie."""
     return folder / dataset / f"protocol{protocol}" / method
+
+
+def summary_file(results: Path, dataset: str, protocol: Protocol, method: str) -> Path:
+    """Return the file that summarises all cells of a data set, protocol and method."""
+    return group_folder(results, dataset, protocol, method).with_name(f"{method}.json")
 
 
 def cell_file(classes: tuple[str, ...], normal_class: str, seed: int) -> str:

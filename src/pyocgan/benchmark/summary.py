@@ -10,9 +10,18 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_json
-from ..tasks import Protocol
 from .grid import chosen_classes, own_seeds
-from .results import CELL_FILES, FIGURES, Figure, Result, cell_file, group_folder, read_result
+from .results import (
+    CELL_FILES,
+    FIGURES,
+    Figure,
+    Group,
+    Result,
+    cell_file,
+    group_folder,
+    read_result,
+    summary_file,
+)
 
 DIGITS = 6  # of every figure in a summary
 
@@ -45,10 +54,8 @@ def summarise(
         A cell is missing or does not fit the others; the message names it. Nothing is written.
     """
     summaries = {
-        results / dataset / f"protocol{protocol}" / f"{method}.json": summary(
-            cells.values(), classes, seeds
-        )
-        for (dataset, protocol, method), cells in stored_groups(folder).items()
+        summary_file(results, *group): summary(cells.values(), classes, seeds)
+        for group, cells in stored_groups(folder).items()
     }
     for path, content in summaries.items():
         write_json(path, content)
@@ -99,7 +106,7 @@ def summary(
     }
 
 
-def stored_groups(folder: Path) -> dict[tuple[str, Protocol, str], dict[Path, Result]]:
+def stored_groups(folder: Path) -> dict[Group, dict[Path, Result]]:
     """Read all results in a folder: by data set, protocol and method, and by file.
 
     Raises
@@ -107,7 +114,7 @@ def stored_groups(folder: Path) -> dict[tuple[str, Protocol, str], dict[Path, Re
     InputError
         There are none, one is damaged, or two are of the same cell.
     """
-    groups: dict[tuple[str, Protocol, str], dict[Path, Result]] = defaultdict(dict)
+    groups: dict[Group, dict[Path, Result]] = defaultdict(dict)
     files: dict[tuple[object, ...], Path] = {}  # by cell
     for path in sorted(folder.rglob(CELL_FILES)):
         result = read_result(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ..benchmark.results import FIGURES, Seen, cell_file, group_folder
+from ..benchmark.results import FIGURES, SUMMARY_FILES, Seen, cell_file, group_folder
 from ..benchmark.summary import stored_groups, summary
 from ..config import PRESETS
 from ..data import NAMED
@@ -182,7 +182,7 @@ def read_summaries(results: Path) -> list[Table]:
         not measured on the same classes.
     """
     rows = defaultdict(list)
-    for path in sorted(results.glob("*/protocol*/*.json")):
+    for path in sorted(results.glob(SUMMARY_FILES)):
         content = _read_json(path)
         key, row = _row(content, str(path))
         rows[key].append(row)

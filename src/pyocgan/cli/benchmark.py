@@ -42,10 +42,10 @@ from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 
 if TYPE_CHECKING:
     from ..benchmark import Cell, Outcome, Result
+    from ..benchmark.results import Group
     from ..data import ImageRule
     from ..methods import Method
 
-Group = tuple[str, Protocol, str]
 TOGETHER = 10  # models, on a GPU that one would leave idle
 
 app = cyclopts.App(

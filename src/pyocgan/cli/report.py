@@ -58,9 +58,10 @@ def report(
     if folder is not None:
         print(_page(folder, out, data_root, method, classes, seeds))
     if docs is not None:
+        from ..benchmark.results import SUMMARY_FILES
         from ..benchmark_report import results_page
 
-        check_unread("--docs", docs, results.glob("*/*/*.json"))
+        check_unread("--docs", docs, results.glob(SUMMARY_FILES))
         words = ["ocgan", "report", "--docs", str(docs)]
         words += [] if results == Path("results") else ["--results", str(results)]
         write_text(docs, results_page(results, shlex.join(words)))
