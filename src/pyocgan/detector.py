@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from numbers import Integral
@@ -16,7 +16,6 @@ import numpy as np
 import safetensors.torch as safetensors
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -30,7 +29,7 @@ from .data import (
     SKIPPING,
     ImageRule,
     Images,
-    Source,
+    ImageSource,
     UnreadableImage,
     copies_note,
     dark_note,
@@ -47,16 +46,6 @@ from .stacked import StackedTraining
 from .training import DEVICES, Progress, Record, Training, check_names, saving, settle_device
 
 Number = TypeVar("Number", bound=np.generic)
-
-ImageSource = (
-    NDArray[np.uint8]
-    | str
-    | Path
-    | Iterable[str | Path]
-    | Iterable[Image]
-    | Iterable[NDArray[np.uint8]]
-    | Source
-)
 
 CALIBRATION = "calibration/scores"  # among the tensors of a saved model
 EVIDENCE = "evidence/"

@@ -16,8 +16,8 @@ from sklearn.base import clone
 
 from .baselines import Scorer
 from .calibration import ANY_FPR
-from .data import Images
-from .detector import ImageSource, NoveltyDetector, settled_seed
+from .data import Images, ImageSource
+from .detector import NoveltyDetector, settled_seed
 from .errors import UsageError
 
 PARTS = 5

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from .data import Source, Split, open_parts, open_source, protocol_1, protocol_2
+from .data import Part, Source, Split, open_parts, open_source, protocol_1, protocol_2
 from .data.source import unlabelled
 from .errors import UsageError, listed
 
@@ -16,7 +16,7 @@ from .errors import UsageError, listed
 Protocol = Literal[1, 2, "dev"]
 
 # The part of a data set that the tested images are drawn from.
-TESTED_PART: dict[Protocol, Literal["train", "test", "all"]] = {1: "all", 2: "test", "dev": "train"}
+TESTED_PART: dict[Protocol, Part] = {1: "all", 2: "test", "dev": "train"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Task:
             return train.classes[0]
         raise no_class_named(train)
 
-    def _open(self, split: Literal["train", "test", "all"]) -> Source:
+    def _open(self, split: Part) -> Source:
         return open_source(self.source, split=split, data_root=self.data_root)
 
 

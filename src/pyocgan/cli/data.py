@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import cyclopts
 
 from ..config import Config
-from ..data import NAMED, UnreadableImage, copies_note, open_source, read_inferred
+from ..data import NAMED, Part, UnreadableImage, copies_note, open_source, read_inferred
 from ..data import fetch as fetch_named
 from ..data.named import named_folder, require_named
 from ..errors import InputError
@@ -66,7 +65,7 @@ def describe(
     source: str,
     /,
     *,
-    split: Literal["train", "test", "all"] = "train",
+    split: Part = "train",
     data_root: Path | None = None,
 ) -> None:
     """Say what a source is taken for: how many images, which classes, which size.

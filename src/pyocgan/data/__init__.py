@@ -4,7 +4,7 @@ from .decode import UnreadableImage
 from .fetch import fetch
 from .inferring import infer_rule, read_inferred
 from .named import NAMED
-from .opening import open_parts, open_source
+from .opening import ImageSource, Part, open_parts, open_source
 from .protocols import Split, protocol_1, protocol_2
 from .reading import SKIPPING, Images, copies_note, dark_note, read, read_batches
 from .rule import ImageRule, averaged_down
@@ -14,7 +14,9 @@ __all__ = [
     "NAMED",
     "SKIPPING",
     "ImageRule",
+    "ImageSource",
     "Images",
+    "Part",
     "Source",
     "Split",
     "UnreadableImage",

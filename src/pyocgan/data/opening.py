@@ -7,7 +7,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,20 @@ from .idx import has_idx_parts, is_idx_name, open_idx, open_idx_folder
 from .listing import open_list_file, open_paths
 from .named import NAMED, find_named, named_folder, named_in_folder
 from .source import Source
-from .tree import PARTS, SUFFIXES
+from .tree import SUFFIXES
 from .zipped import open_zip
 
 PathText = str | PathLike[str]
-SPLITS = (*PARTS, "all")
+ImageSource = (
+    Source
+    | PathText
+    | NDArray[Any]
+    | Image
+    | Iterable[PathText]
+    | Iterable[Image]
+    | Iterable[NDArray[Any]]
+)
+Part = Literal["train", "test", "all"]  # of a data set
 
 _BY_SUFFIX: dict[str, Callable[[Path], Source]] = {
     ".npy": open_array_file,
@@ -40,15 +49,9 @@ _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def open_source(
-    source: Source
-    | PathText
-    | NDArray[Any]
-    | Image
-    | Iterable[PathText]
-    | Iterable[Image]
-    | Iterable[NDArray[Any]],
+    source: ImageSource,
     *,
-    split: Literal["train", "test", "all"] = "train",
+    split: Part = "train",
     data_root: PathText | None = None,
 ) -> Source:
     """Open images, wherever they are; nothing is decoded yet.
@@ -75,8 +78,8 @@ def open_source(
     UsageError
         `split` is none of the three.
     """
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    if split not in get_args(Part):
+        raise unknown("split", split, get_args(Part))
     match source:
         case Source():
             return source
