@@ -16,7 +16,7 @@ ROOT = Path(pyocgan.__file__).parent
 # A module may import those of the lines above its own; a folder is one module.
 LAYERS = """
     errors blank
-    data files figures images calibration evaluation
+    data files figures images calibration evaluation devices
     config pages model_folder baselines origin
     convolution gradients losses residual moves run_folder tasks demo_page
     claims turns flaws

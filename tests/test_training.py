@@ -19,8 +19,9 @@ from pyocgan import algorithm, evidence, images, scoring, turn_training
 from pyocgan.cli import run
 from pyocgan.config import STAGES, Config, resolve
 from pyocgan.detector import NoveltyDetector
+from pyocgan.devices import open_fabric
 from pyocgan.errors import ModelError, OcganError, UsageError
-from pyocgan.training import Training, add_losses, open_fabric
+from pyocgan.training import Training, add_losses
 
 LONG = {"epochs": 4, "mining_warmup": 0.5, "batch_size": 48}  # mining starts in epoch 3
 

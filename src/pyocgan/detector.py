@@ -38,12 +38,13 @@ from .data import (
     read_inferred,
 )
 from .data.tree import natural_key
+from .devices import DEVICES, check_names, settle_device
 from .errors import InputError, OcganError, UsageError, caught, listed
 from .files import expanded
 from .images import to_pixels
 from .networks import Networks
 from .stacked import StackedTraining
-from .training import DEVICES, Progress, Record, Training, check_names, saving, settle_device
+from .training import Progress, Record, Training, saving
 
 Number = TypeVar("Number", bound=np.generic)
 

@@ -87,7 +87,7 @@ class Method:
         """What ``"auto"`` is on this machine."""
         if self.device == "cpu":  # without torch
             return self.device
-        from .training import settle_device
+        from .devices import settle_device
 
         return settle_device(self.device)
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +27,7 @@ from . import algorithm, scoring
 from .config import Config
 from .convolution import transforms_kept
 from .data.rule import averaged_down
+from .devices import open_fabric, settle_precision
 from .errors import ModelError, OcganError, UsageError
 from .evidence import Evidence
 from .files import write_bytes
@@ -37,15 +36,10 @@ from .networks import Networks, build
 from .replay import Replay
 from .score_training import ScoreTraining
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-T = TypeVar("T")
+Step = TypeVar("Step")
 
 CHECKPOINT_FORMAT = 1
 STARTING_OVER = "delete it, or start over (--restart of ocgan train, resume=False)"
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ class Training:
     seed
         Draws initial weights, noise, latent samples and the order of the images.
     device, precision
-        One of `DEVICES` and `PRECISIONS`, for Lightning Fabric.
+        One of `DEVICES` and `PRECISIONS` of `devices`.
     """
 
     def __init__(
@@ -118,7 +112,7 @@ class Training:
         # Images that fill no whole batch are left out of an epoch; each has another order.
         self.iterations = max(len(train) // self.batch_size, config.least_iterations)
         self.fabric = fabric = open_fabric(device, precision)
-        self.precision = str(fabric._precision.precision)
+        self.precision = settle_precision(precision)
         seeds = np.random.SeedSequence(seed).generate_state(3)
         _, height, width, channels = small.shape
         draw = torch.Generator().manual_seed(int(seeds[0]))
@@ -368,7 +362,7 @@ def add_losses(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
         sums[name] = sums.get(name, 0) + loss.float()  # bfloat16 would lose what is small
 
 
-def saving(steps: Iterator[T], save: Callable[[], None], every_seconds: float) -> Iterator[T]:
+def saving(steps: Iterator[Step], save: Callable[[], None], every_seconds: float) -> Iterator[Step]:
     """Yield `steps`; save now and then, at the end, and when the caller closes the generator."""
     saved = time.monotonic()
     try:
@@ -381,38 +375,6 @@ def saving(steps: Iterator[T], save: Callable[[], None], every_seconds: float) -
         save()
         raise
     save()  # what comes after training may be interrupted, too
-
-
-def settle_device(device: str) -> str:
-    """Return CUDA where it is, else the CPU, for auto: nobody has tried mps. Others stay."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_names(device: str, precision: str) -> None:
-    """Refuse what is none of `DEVICES` or `PRECISIONS`."""
-    if device not in DEVICES:
-        raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
-
-
-def open_fabric(device: str, precision: str) -> Fabric:
-    """Open Lightning Fabric on one device, quietly."""
-    check_names(device, precision)
-    from lightning_fabric import Fabric  # seconds to import: only when training
-
-    device = settle_device(device)
-    # auto is float32 everywhere until bfloat16 is measured to train as well.
-    chosen = "32-true" if precision == "auto" else precision
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning_fabric")  # for good, as in `data.decode`
-    try:
-        return Fabric(accelerator=device, devices=1, precision=cast("Any", chosen))
-    except (RuntimeError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

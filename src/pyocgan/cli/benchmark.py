@@ -218,7 +218,7 @@ def _settle_stack(keys: Sequence[str], device: str, jobs: int) -> int:
     """Choose how many models are trained together: several where one process has a GPU."""
     if "ocgan" not in keys or jobs > 1:
         return 1
-    from ..training import settle_device
+    from ..devices import settle_device
 
     return TOGETHER if settle_device(device) == "cuda" else 1
 
