@@ -435,7 +435,9 @@ def test_each_score_against_an_independent_computation(summed, eights):
     scores = dict(zip(ALL, each_score(summed, X).T.numpy(), strict=True))
     train = summed._prepare(eights).train
     phi = baselines.oriented_gradients
-    ((_, x_hat),) = scoring.reconstructions(summed.networks_, X, summed.config_)
+    nets = summed.networks_
+    with torch.no_grad():
+        x_hat = nets.De(scoring.encode(nets, scoring.on_device(X, nets), summed.config_))
     x_hat = (x_hat.permute(0, 2, 3, 1).double().numpy() + 1) * 127.5
     errors = np.square((X - x_hat) / 127.5).mean((1, 2, 3))
     np.testing.assert_allclose(scores["error"], errors, rtol=1e-4)

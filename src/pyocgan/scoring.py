@@ -54,17 +54,6 @@ def encode(nets: Networks, x: Tensor, config: Config) -> Tensor:
     return nets.En(x)
 
 
-@torch.no_grad()
-def reconstructions(
-    nets: Networks, pixels: NDArray[np.uint8], config: Config
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield x and De(En(x)), both (B, K, H, W) in [-1, 1], batch by batch."""
-    nets.eval()
-    for batch in batches(pixels, device_of(nets)):
-        x = on_device(batch, nets)
-        yield x, nets.De(encode(nets, x, config))
-
-
 def pixel_error(x: Tensor, x_hat: Tensor) -> Tensor:
     """‖x − De(En(x))‖² as the mean over pixels and channels: (B, K, H, W) twice → (B,) float64."""
     return to_double((x - x_hat).square()).mean((1, 2, 3))
@@ -75,13 +64,18 @@ def to_double(x: Tensor) -> Tensor:
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
+@torch.no_grad()
 def reconstruction_errors(
     nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> NDArray[np.float64]:
     """Return the mean squared reconstruction error of each image: (N,) float64, in [0, 4]."""
-    pairs = reconstructions(nets, pixels, config)
-    scores = [pixel_error(x, x_hat).cpu().numpy() for x, x_hat in pairs]
-    return np.concatenate(scores)
+    nets.eval()
+    errors = []
+    for batch in batches(pixels, device_of(nets)):
+        x = on_device(batch, nets)
+        x_hat = nets.De(encode(nets, x, config))
+        errors.append(pixel_error(x, x_hat).cpu().numpy())
+    return np.concatenate(errors)
 
 
 def _fixed_noise(x: Tensor, config: Config) -> Tensor:
