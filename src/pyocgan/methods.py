@@ -111,13 +111,13 @@ def ocgan(
     device, precision
         As in `NoveltyDetector`.
     """
-    config = settle(preset, settings, rule)
-    changes = _changes(preset, settings, rule)
+    config = settle(preset, settings, rule).to_dict()
+    changes = _changes(config, preset, settings, rule)
     return Method(
         _name(preset, changes),
         f"OCGAN ({described(preset, changes)})",
         "ocgan",
-        config.to_dict() | {"precision": precision},
+        config | {"precision": precision},
         partial(_detector, preset, dict(settings), device, precision),
         is_random=True,
         preset=preset,
@@ -142,14 +142,15 @@ def _name(preset: str, changes: Mapping[str, Any]) -> str:
     return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
-def _changes(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> dict[str, Any]:
+def _changes(
+    config: Mapping[str, Any], preset: str, settings: Mapping[str, Any], rule: ImageRule
+) -> dict[str, Any]:
     """Return what differs from a preset, but for what follows from the images or the rest."""
     plain = settle(preset, {}, rule).to_dict()
-    wanted = settle(preset, settings, rule).to_dict()
     follows = {"image_size", "channels"}
-    if wanted["scores"] != plain["scores"]:
+    if config["scores"] != plain["scores"]:
         follows |= {*OF_OWN_SCORES} - {*settings}
-    return {k: v for k, v in wanted.items() if v != plain[k] and k not in follows}
+    return {k: v for k, v in config.items() if v != plain[k] and k not in follows}
 
 
 def other_method(key: str) -> Method:

@@ -44,9 +44,7 @@ class StackedTraining:
             while left := self._unfinished():
                 yield self._iterate(left)
         finally:
-            self._replay = (
-                None  # it refers to these models, whose memory would not be freed at once
-            )
+            self._replay = None  # it refers to these models, and would keep their memory
 
     def save(self, paths: Sequence[Path], identities: Sequence[str]) -> None:
         """Save each as `Training.save` does, but for those that diverged: a file a model.
