@@ -27,6 +27,7 @@ from .files import write_bytes, write_json
 from .origin import command_line, environment
 from .training import Progress
 
+DIGITS = tuple("0123456789")
 NORMAL_CLASS = "8"
 FPR = 0.05  # 139 images of 8 allow no smaller one with comfort
 TRAIN_SHARE = 0.8
@@ -111,7 +112,7 @@ class Demo:
         detector: NoveltyDetector | None,
     ) -> None:
         is_novel = self.labels != NORMAL_CLASS
-        result = evaluate(scores, is_novel, self.labels, self.images_classes)
+        result = evaluate(scores, is_novel, self.labels, DIGITS)
         verdict = None if detector is None else scores > detector.threshold_
         self.scores[key] = scores
         self.methods.append(
@@ -129,17 +130,10 @@ class Demo:
             }
         )
 
-    @property
-    def images_classes(self) -> tuple[str, ...]:
-        """The ten digits, in order."""
-        return tuple(str(digit) for digit in range(10))
-
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        rows = np.concatenate(
-            [np.flatnonzero(self.labels == c)[:EXAMPLES] for c in self.images_classes]
-        )
+        rows = np.concatenate([np.flatnonzero(self.labels == c)[:EXAMPLES] for c in DIGITS])
         inputs = self.test[rows]
-        shape = (len(self.images_classes), EXAMPLES, *inputs.shape[1:])
+        shape = (len(DIGITS), EXAMPLES, *inputs.shape[1:])
         rebuilt = {k: d.reconstruct(inputs).reshape(shape) for k, d in self.detectors.items()}
         samples = {f"samples_{k}": d.generate(64) for k, d in self.detectors.items()}
         return {
@@ -158,11 +152,11 @@ class Demo:
             "dataset": "digits",
             "dataset_note": "scikit-learn's handwritten digits, 8×8 pixels, 1,797 images",
             "normal_class": NORMAL_CLASS,
-            "classes": list(self.images_classes),
+            "classes": list(DIGITS),
             "n_train": split.train,
             "n_validation": split.validation,
             "n_calibration": split.calibration,
-            "n_test": {c: int((self.labels == c).sum()) for c in self.images_classes},
+            "n_test": {c: int((self.labels == c).sum()) for c in DIGITS},
             "protocol": f"{TRAIN_SHARE:.0%} of the {NORMAL_CLASS}s are learned (part of them held "
             f"out for checkpoint and calibration); the other {NORMAL_CLASS}s and all other digits "
             "are tested.",
