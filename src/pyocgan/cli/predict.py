@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
@@ -26,6 +27,9 @@ from ..tasks import Task
 from . import terminal
 from .flags import AsJson, Out, Switch
 from .guards import check_outside, check_unread
+
+if TYPE_CHECKING:
+    from ..detector import NoveltyDetector
 
 COLUMNS = ("path", "score", "p_value", "verdict")
 NOVELTY_FOUND = 4
@@ -79,8 +83,7 @@ def predict(
 
     detector = NoveltyDetector.load(model, device=device)
     detector.skip_unreadable = skip_unreadable
-    calibration = detector.calibrated()
-    threshold = calibration.threshold(detector.fpr if fpr is None else fpr)
+    threshold = detector.calibrated().threshold(detector.fpr if fpr is None else fpr)
     counts = {"normal": 0, "novel": 0, "unreadable": 0}
     source = _open(images, data_root)
     read: list[str | Path] = [*images, *source.files, *model_folder.files(model)]
@@ -93,31 +96,50 @@ def predict(
         check_writable(heatmaps)
     terminal.note(f"scoring {source.description}", *fitting_notes(source, detector.rule_))
     terminal.note(*_known(detector.about_, source))
-    names = iter(enumerate(source.names))
     with _writer(out, as_json=as_json) as write:
-        for batch, scores in detector.score_batches(source):
-            scored = zip(scores, calibration.p_values(scores), strict=True)
-            reasons = dict(batch.skipped)
-            is_novel = scores > threshold
-            if heatmaps is not None and is_novel.any():
-                glowing = iter(detector.heatmap(batch.pixels[is_novel]))
-            for row, name in islice(names, len(batch) + len(batch.skipped)):  # in order
-                if name in reasons:
-                    verdict = "unreadable"
-                    terminal.note(f"left out: {name} ({reasons[name]})")
-                    write((name, None, None, verdict))
-                else:
-                    score, p_value = next(scored)
-                    verdict = "novel" if score > threshold else "normal"
-                    write((name, float(score), float(p_value), verdict))
-                    if heatmaps is not None and verdict == "novel":
-                        picture = heatmaps / f"{row + 1:04}-{shortened(Path(name).stem)}.png"
-                        _draw(picture, source, row, next(glowing), bits=detector.rule_.bits)
-                counts[verdict] += 1
+        judged = _judged(detector, source, threshold, with_heat=heatmaps is not None)
+        for row, one in enumerate(judged):
+            write((one.name, one.score, one.p_value, one.verdict))
+            if heatmaps is not None and one.heat is not None:
+                picture = heatmaps / f"{row + 1:04}-{shortened(Path(one.name).stem)}.png"
+                _draw(picture, source, row, one.heat, bits=detector.rule_.bits)
+            counts[one.verdict] += 1
     terminal.note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if fail_on_novel and counts["novel"]:
         return NOVELTY_FOUND
     return InputError.exit_code if fail_on_novel and counts["unreadable"] else 0
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is said of one image, and where it is novel: (H, W). Unreadable ones have no score."""
+
+    name: str
+    verdict: str
+    score: float | None = None
+    p_value: float | None = None
+    heat: NDArray[np.float32] | None = None
+
+
+def _judged(
+    detector: NoveltyDetector, source: Source, threshold: float, *, with_heat: bool
+) -> Iterator[_Judged]:
+    """Judge images in their order; note the reason where one cannot be read."""
+    names, calibration = iter(source.names), detector.calibrated()
+    for batch, scores in detector.score_batches(source):
+        reasons, is_novel = dict(batch.skipped), scores > threshold
+        heats: Iterator[NDArray[np.float32] | None] = repeat(None)
+        if with_heat and is_novel.any():
+            heats = iter(detector.heatmap(batch.pixels[is_novel]))
+        scored = zip(scores, calibration.p_values(scores), is_novel, strict=True)
+        for name in islice(names, len(batch) + len(batch.skipped)):
+            if name in reasons:
+                terminal.note(f"left out: {name} ({reasons[name]})")
+                yield _Judged(name, "unreadable")
+                continue
+            score, p_value, novel = next(scored)
+            verdict, heat = ("novel", next(heats)) if novel else ("normal", None)
+            yield _Judged(name, verdict, float(score), float(p_value), heat)
 
 
 def _known(about: Mapping[str, Any], source: Source) -> list[str]:
