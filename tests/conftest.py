@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the commands that tests start
 
@@ -50,6 +51,16 @@ def ocgan(*arguments, **options):
         [sys.executable, "-m", "pyocgan", *map(str, arguments)],
         **{"capture_output": True, "text": True, "timeout": 120} | options,
     )
+
+
+@contextmanager
+def started(*command, **options):
+    """Start Python with a command in a process that ends with the block, whatever happens in it."""
+    with subprocess.Popen([sys.executable, *map(str, command)], **options) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # of a grid, its workers too
 
 
 @pytest.fixture(scope="session")

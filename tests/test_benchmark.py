@@ -22,6 +22,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
+from conftest import started
 from data_fixtures import write_idx, write_tree
 from pyocgan import claims, methods, origin
 from pyocgan.baselines import NearestNeighbours
@@ -44,6 +45,7 @@ from pyocgan.data import ImageRule
 from pyocgan.errors import InputError, OcganError, UsageError
 from pyocgan.methods import Method, ocgan, other_method
 
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 TINY = [
     "--autoencoder-width=4",
     "--classifier-width=4",
@@ -300,14 +302,9 @@ def test_killed_in_the_middle_the_same_command_goes_on(tmp_path):
     chosen = {"classes": "0,1,8", "method": "knn,ocgan"}
     flags = [*TINY, "--epochs=8", "--protocol=1"]
     command = ["benchmark", "--dataset=digits", *(f"--{k}={v}" for k, v in chosen.items()), *flags]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pyocgan", *command, f"--out={tmp_path}"],
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    wait_for(lambda: [*tmp_path.glob("digits/protocol1/fast*/*.claim0")])
-    process.kill()
-    process.wait()
+    with started("-m", "pyocgan", *command, f"--out={tmp_path}", **SILENT) as process:
+        wait_for(lambda: [*tmp_path.glob("digits/protocol1/fast*/*.claim0")])
+        process.kill()
     before = files(tmp_path)
     assert 1 <= len(results(tmp_path)) < 6
     assert [*tmp_path.rglob("*.claim0")]
@@ -406,20 +403,17 @@ def test_a_terminated_grid_leaves_no_process_and_no_claim(tmp_path):
         "--jobs=2",
         f"--out={tmp_path}",
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pyocgan", "benchmark", *flags, *TINY, "--epochs=2000"],
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    command = ["-m", "pyocgan", "benchmark", *flags, *TINY, "--epochs=2000"]
 
     def holders():  # of claims that are written to the end
         return [*filter(None, map(claims._read, tmp_path.rglob("*.claim0")))]
 
-    wait_for(lambda: len(holders()) == 2)
-    workers = [holder["pid"] for holder in holders()]
-    assert process.pid not in workers
-    process.terminate()
-    assert process.wait(timeout=60) == 130
+    with started(*command, **SILENT) as process:
+        wait_for(lambda: len(holders()) == 2)
+        workers = [holder["pid"] for holder in holders()]
+        assert process.pid not in workers
+        process.terminate()
+        assert process.wait(timeout=60) == 130
     wait_for(lambda: not any(claims._is_alive(pid) for pid in workers))
     assert unclaimed(tmp_path)
 

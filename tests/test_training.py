@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import tiny, tiny_flags
+from conftest import started, tiny, tiny_flags
 from pyocgan import algorithm, evidence, images, scoring, turn_training
 from pyocgan.cli import run
 from pyocgan.config import STAGES, Config, resolve
@@ -378,20 +377,16 @@ main(sys.argv[1:])
 
 def stop(out, number):
     """Start the command, send it a signal in the midst, and give what it left behind."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", OFTEN, *COMMAND, f"--out={out}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    heard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     end = time.monotonic() + 90
     log, checkpoint = out / "log.jsonl", out / "checkpoint.safetensors"
-    while not (checkpoint.exists() and log.exists() and log.read_text().count("\n") >= 3):
-        assert process.poll() is None, f"it ended too early: {process.communicate()}"
-        assert time.monotonic() < end
-        time.sleep(0.002)
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=90)
+    with started("-c", OFTEN, *COMMAND, f"--out={out}", **heard) as process:
+        while not (checkpoint.exists() and log.exists() and log.read_text().count("\n") >= 3):
+            assert process.poll() is None, f"it ended too early: {process.communicate()}"
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=90)
     assert checkpoint.exists()
     assert not (out / "model.json").exists()
     return process.returncode, output, errors.splitlines()
