@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from data_fixtures import write_tree
-from pyocgan import figures
+from pyocgan import charts, figures
 from pyocgan.benchmark import summarise
 from pyocgan.benchmark_report import (
     bootstrap,
@@ -707,22 +707,22 @@ def test_scores_that_cannot_be_read_are_named_and_what_to_do_is_said(tmp_path, c
 
 def test_bars_boxes_and_curves_are_pictures():
     series = [
-        figures.Series("A", [0.6, None, 0.9], "accent", ""),
-        figures.Series("B", [1], "ink", ""),
+        charts.Series("A", [0.6, None, 0.9], "accent", ""),
+        charts.Series("B", [1], "ink", ""),
     ]
-    curve = figures.Curve("A", np.linspace(0, 1, 5), "accent")
-    other = figures.Curve("A", np.linspace(0, 1, 5) ** 2, "accent")
+    curve = charts.Curve("A", np.linspace(0, 1, 5), "accent")
+    other = charts.Curve("A", np.linspace(0, 1, 5) ** 2, "accent")
     for style in figures.STYLES.values():
         for width in (figures.WIDE, figures.NARROW):
-            boxes = figures.box_chart([figures.Series("A", [0.5, 0.9], "ink", "")], style, width)
-            bars = figures.bar_chart(series[:1], ["x", "y", "z"], style, width)
-            roc = figures.roc_chart([curve], np.linspace(0, 1, 5), style, width)
+            boxes = charts.box_chart([charts.Series("A", [0.5, 0.9], "ink", "")], style, width)
+            bars = charts.bar_chart(series[:1], ["x", "y", "z"], style, width)
+            roc = charts.roc_chart([curve], np.linspace(0, 1, 5), style, width)
             for png in (boxes, bars, roc):
                 assert int.from_bytes(png[16:20]) == width * figures.DENSITY
-            moved = [figures.Series("A", [0.6, 0.7, 0.9], "ink", "")]
-            assert boxes != figures.box_chart(moved, style, width)
-            assert bars != figures.bar_chart(moved, ["x", "y", "z"], style, width)
-            assert roc != figures.roc_chart([other], np.linspace(0, 1, 5), style, width)
+            moved = [charts.Series("A", [0.6, 0.7, 0.9], "ink", "")]
+            assert boxes != charts.box_chart(moved, style, width)
+            assert bars != charts.bar_chart(moved, ["x", "y", "z"], style, width)
+            assert roc != charts.roc_chart([other], np.linspace(0, 1, 5), style, width)
 
 
 ODD_NAMES = (r"price $\bad$", "caf\udce9\nau lait", "良品")  # no formula, no UTF-8, not in DejaVu
@@ -730,26 +730,26 @@ ODD_NAMES = (r"price $\bad$", "caf\udce9\nau lait", "良品")  # no formula, no 
 
 def test_any_name_of_a_class_can_be_drawn(recwarn):
     style = figures.STYLES["light"]
-    series = [figures.Series("A", [0.6, 0.7, 0.9], "accent", "o")]
-    panel = figures.Panel("A", np.arange(6.0), np.repeat(ODD_NAMES, 2), None, "accent")
+    series = [charts.Series("A", [0.6, 0.7, 0.9], "accent", "o")]
+    panel = charts.Panel("A", np.arange(6.0), np.repeat(ODD_NAMES, 2), None, "accent")
     for width in (figures.WIDE, figures.NARROW):
-        for draw in (figures.strip_chart, figures.bar_chart):
+        for draw in (charts.strip_chart, charts.bar_chart):
             names = ["a", "b", "c"]
             assert draw(series, ODD_NAMES, style, width) != draw(series, names, style, width)
-        assert figures.histograms([panel], ODD_NAMES, ODD_NAMES[1], style, width)
+        assert charts.histograms([panel], ODD_NAMES, ODD_NAMES[1], style, width)
     assert not recwarn.list
 
 
 def test_letters_come_from_a_font_that_has_them(monkeypatch):
-    monkeypatch.setattr(figures, "FALLBACKS", ())
-    assert figures.undrawable(["ᶁa", "b\n", *ODD_NAMES]) == "ᶁ品良"
-    monkeypatch.setattr(figures, "FALLBACKS", ("No such font", "STIXGeneral"))
-    assert figures._families() == [figures.FONT, "STIXGeneral"]
-    assert figures.undrawable(["ᶁa"]) == ""
+    monkeypatch.setattr(charts, "FALLBACKS", ())
+    assert charts.undrawable(["ᶁa", "b\n", *ODD_NAMES]) == "ᶁ品良"
+    monkeypatch.setattr(charts, "FALLBACKS", ("No such font", "STIXGeneral"))
+    assert charts._families() == [charts.FONT, "STIXGeneral"]
+    assert charts.undrawable(["ᶁa"]) == ""
 
 
 def test_what_cannot_be_drawn_is_said_once(tmp_path, monkeypatch, command):
-    monkeypatch.setattr(figures, "FALLBACKS", ())
+    monkeypatch.setattr(charts, "FALLBACKS", ())
     for method in ("knn", "pca"):
         write_method(tmp_path, method, classes=("良品", "plain"), task=("mine", 1))
     code, _, lines = command("report", tmp_path)
@@ -761,14 +761,14 @@ def test_what_cannot_be_drawn_is_said_once(tmp_path, monkeypatch, command):
 def test_long_names_of_columns_slant_and_short_ones_stand():
     def ticks(names):
         ax = Figure(figsize=(7.9, 3.6)).subplots()
-        figures._name_columns(ax, names)
+        charts._name_columns(ax, names)
         return [(tick.get_text(), tick.get_rotation()) for tick in ax.get_xticklabels()]
 
     assert ticks(["0", "1", "mean"]) == [("0", 0), ("1", 0), ("mean", 0)]
     long = [f"a_long_class_name_of_a_part_{n}" for n in range(10)]
     texts, angles = zip(*ticks([*long, "mean"]), strict=True)
     assert len(set(texts)) == 11
-    assert max(map(len, texts)) <= figures.LONGEST_LABEL
+    assert max(map(len, texts)) <= charts.LONGEST_LABEL
     assert set(angles) == {50}
 
 
@@ -780,7 +780,7 @@ def test_a_legend_has_as_many_columns_as_fit(width, columns):
     ax = figure.subplots()
     for title in ("without training", "OCGAN (default)", "OCGAN (paper)", "printed"):
         ax.scatter([0], [0], label=title)
-    legend = figures._legend(figure)
+    legend = charts._legend(figure)
     assert legend._ncols == columns
     assert figure.legends == [legend]
     assert legend.get_window_extent().width <= figure.bbox.width

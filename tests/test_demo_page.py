@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from pyocgan import demo_page, figures, pages
+from pyocgan import charts, demo_page, figures, pages
 from pyocgan.errors import InputError
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -303,10 +303,10 @@ def test_missing_values_are_dashes_and_not_averaged_away(copied):
 
 def test_a_threshold_is_drawn_where_there_is_one():
     labels = np.repeat(CLASSES, 2)
-    panel = figures.Panel("A", np.linspace(0.1, 9, 20), labels, None, "accent")
-    plain = figures.histograms([panel], CLASSES, "8", figures.STYLES["light"])
-    limit = figures.Panel("A", panel.scores, labels, 1.0, "accent")
-    assert plain != figures.histograms([limit], CLASSES, "8", figures.STYLES["light"])
+    panel = charts.Panel("A", np.linspace(0.1, 9, 20), labels, None, "accent")
+    plain = charts.histograms([panel], CLASSES, "8", figures.STYLES["light"])
+    limit = charts.Panel("A", panel.scores, labels, 1.0, "accent")
+    assert plain != charts.histograms([limit], CLASSES, "8", figures.STYLES["light"])
 
 
 def test_text_is_escaped(copied):

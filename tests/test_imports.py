@@ -17,7 +17,7 @@ ROOT = Path(pyocgan.__file__).parent
 LAYERS = """
     errors blank
     data files figures images calibration evaluation devices
-    config pages model_folder baselines origin
+    config pages charts model_folder baselines origin
     convolution gradients losses residual moves run_folder tasks demo_page
     claims turns flaws
     unnormalised
@@ -40,7 +40,7 @@ LAYER = {
 } | {"__init__": 0}
 
 TORCH_FREE = """
-    config data errors files figures pages demo_page tasks model_folder origin run_folder
+    config data errors files figures charts pages demo_page tasks model_folder origin run_folder
     calibration baselines evaluation methods benchmark benchmark_report cli
     cli.train cli.predict cli.evaluate cli.report cli.info
 """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import figures
+from . import charts, figures
 from .errors import InputError
 from .figures import NARROW, STYLES, WIDE, Style
 from .files import NPZ_DAMAGE, write_bytes
@@ -360,7 +360,7 @@ def _draw_reconstructions(demo: Demo, arrays: Arrays, style: Style, width: int) 
 
 def _draw_scores(demo: Demo, arrays: Arrays, style: Style, width: int) -> bytes:
     panels = [
-        figures.Panel(
+        charts.Panel(
             demo.methods[key].title,
             arrays[f"scores_{key}"],
             arrays["labels"],
@@ -369,7 +369,7 @@ def _draw_scores(demo: Demo, arrays: Arrays, style: Style, width: int) -> bytes:
         )
         for key, color in _NETWORKS.items()
     ]
-    return figures.histograms(panels, demo.classes, demo.normal_class, style, width)
+    return charts.histograms(panels, demo.classes, demo.normal_class, style, width)
 
 
 def _draw_auroc(demo: Demo, style: Style, width: int) -> bytes:
@@ -378,11 +378,11 @@ def _draw_auroc(demo: Demo, style: Style, width: int) -> bytes:
     for key, marker in (("ae", "D"), ("ocgan", "o")):
         marks.append((demo.methods[key], demo.methods[key].title, _NETWORKS[key], marker))
     series = [
-        figures.Series(title, [*one.auroc.values(), one.auroc_all], color, marker)
+        charts.Series(title, [*one.auroc.values(), one.auroc_all], color, marker)
         for one, title, color, marker in marks
     ]
     joined = (len(series) - 2, len(series) - 1)
-    return figures.strip_chart(series, [*demo.novel_classes, "all"], style, width, joined)
+    return charts.strip_chart(series, [*demo.novel_classes, "all"], style, width, joined)
 
 
 def _draw_grid(images: figures.Images, style: Style, width: int) -> bytes:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from .. import figures
+from .. import charts
 from ..benchmark.results import read_scores
+from ..charts import Curve, Series
 from ..errors import InputError, unknown
-from ..figures import Curve, Series, Style
+from ..figures import NARROW, STYLES, Style
 from ..files import write_text
 from ..pages import Picture, picture, render
 from . import bootstrap
@@ -133,7 +134,7 @@ def write_benchmark_page(
     names = {row.name for table in tables for row in table.rows}
     if method is not None and method not in names:
         raise unknown("method", method, sorted(names))
-    if letters := figures.undrawable(name for table in tables for name in table.classes):
+    if letters := charts.undrawable(name for table in tables for name in table.classes):
         progress(
             f"no font here has {letters!r}, and pictures show boxes instead: install one, such as "
             "Noto Sans CJK"
@@ -187,8 +188,7 @@ def _section(table: Table, files: Files, images: Gallery | None) -> Section:
         origins=origins(table),
         data=data_seen(table),
         pictures={
-            name: [picture(theme, draw) for theme in figures.STYLES]
-            for name, draw in drawings.items()
+            name: [picture(theme, draw) for theme in STYLES] for name, draw in drawings.items()
         },
         gallery=images,
     )
@@ -268,8 +268,8 @@ def _draw_strip(table: Table, style: Style, width: int) -> bytes:
     if table.printed and len(table.printed.by_class) == len(table.classes):
         printed = [float(text) for text in (*table.printed.by_class, table.printed.mean)]
         series.append(Series("printed", printed, "ink", "x"))
-    columns = table.classes if width > figures.NARROW else _short(table.classes)
-    return figures.strip_chart(series, [*columns, "mean"], style, width)
+    columns = table.classes if width > NARROW else _short(table.classes)
+    return charts.strip_chart(series, [*columns, "mean"], style, width)
 
 
 def _marks(table: Table, row: Row, seed: int) -> Series:
@@ -302,7 +302,7 @@ def _draw_boxes(table: Table, style: Style, width: int) -> bytes:
         )
         for row in table.rows
     ]
-    return figures.box_chart(series, style, width)
+    return charts.box_chart(series, style, width)
 
 
 def _draw_roc(table: Table, measured: Measured, style: Style, width: int) -> bytes:
@@ -318,7 +318,7 @@ def _draw_roc(table: Table, measured: Measured, style: Style, width: int) -> byt
         )
         for row in table.rows
     ]
-    return figures.roc_chart(curves, FALSE_ALARMS, style, width)
+    return charts.roc_chart(curves, FALSE_ALARMS, style, width)
 
 
 def _draw_ablation(table: Table, ablation: Mapping[str, Row], style: Style, width: int) -> bytes:
@@ -327,4 +327,4 @@ def _draw_ablation(table: Table, ablation: Mapping[str, Row], style: Style, widt
     if table.has_printed_ablation:
         printed = [float(number) for _, number in STAGES.values()]
         series.insert(0, Series("printed", printed, "muted", ""))
-    return figures.bar_chart(series, [title for title, _ in STAGES.values()], style, width)
+    return charts.bar_chart(series, [title for title, _ in STAGES.values()], style, width)
