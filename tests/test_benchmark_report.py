@@ -300,7 +300,9 @@ def test_rows_stand_by_stage_and_the_printed_first(folder):
 
 def test_the_best_of_each_column_is_marked(folder):
     lines = [line for _, group in grid(only_table(folder)).groups for line in group if line.name]
-    for column in zip(*(line.entries for line in lines), strict=True):
+    columns = [*zip(*(line.entries for line in lines), strict=True)]
+    assert len(columns) == len(DIGITS) + 1
+    for column in columns:
         top = max(cell.text for cell in column)
         assert [cell.best for cell in column] == [cell.text == top for cell in column]
 
