@@ -48,6 +48,7 @@ FALLBACKS = (  # of Linux, macOS and Windows, for what DejaVu lacks: Chinese, Ja
     "Nirmala UI",
 )
 LABEL_SIZE, LONGEST_LABEL = 11, 23  # CSS pixels, characters of a column's name
+BINS = 40  # of a histogram
 _DPI = 100 * DENSITY  # one inch of a chart is 100 CSS pixels, one point 1.39
 
 
@@ -335,12 +336,12 @@ def _ridge(
     )
 
 
-def _edges(scores: NDArray[np.float64], bins: int = 40) -> NDArray[np.float64]:
+def _edges(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bin edges over all scores: equal on a log scale where scores span more than a factor 20."""
     low, high = float(scores.min()), float(scores.max())
     if low > 0 and high > 20 * low:
-        return np.geomspace(low, high, bins + 1)
-    return np.linspace(low, high if high > low else low + 1, bins + 1)
+        return np.geomspace(low, high, BINS + 1)
+    return np.linspace(low, high if high > low else low + 1, BINS + 1)
 
 
 def _score_axis(ax: Axes, panel: Panel, edges: NDArray[np.float64], style: Style) -> None:

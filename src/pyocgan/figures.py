@@ -25,7 +25,8 @@ Style = Mapping[str, str]
 
 DENSITY = 2
 WIDE, NARROW = 790, 350  # CSS pixels: a page's text column, a phone
-SHOWN = 1024  # pixels of a photograph's side
+SHOWN = 1024  # pixels of a photograph's side, at most
+EXAMPLES = 4  # of each class, above their reconstructions
 
 # Blue and orange stay apart for colour-blind readers. Text colours (ink, muted, accent, other)
 # have a contrast of at least 4.5 with their paper.
@@ -85,8 +86,10 @@ def image_grid(
     return Image.fromarray(table[: len(table) - space, : table.shape[1] - space])
 
 
-def heat_picture(image: Image.Image, heat: NDArray[np.float32], side: int = SHOWN) -> Image.Image:
+def heat_picture(image: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
     """Lay what speaks for novelty over an image, in grey: glowing where there is most.
+
+    The picture is reduced to `SHOWN` pixels a side at most.
 
     Parameters
     ----------
@@ -94,10 +97,8 @@ def heat_picture(image: Image.Image, heat: NDArray[np.float32], side: int = SHOW
         Of any size, RGB.
     heat
         (h, w) ≥ 0, of the whole image; its largest value glows brightest.
-    side
-        The picture is reduced to at most so many pixels a side.
     """
-    scale = min(1.0, side / max(image.size))
+    scale = min(1.0, SHOWN / max(image.size))
     size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
     grey = np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR)) / 255
     share = np.float32(heat / (heat.max() or 1))
@@ -114,7 +115,6 @@ def reconstruction_table(
     normal_class: str,
     style: Style,
     width: int = WIDE,
-    examples: int = 4,
 ) -> Image.Image:
     """Draw inputs above their reconstructions: a column for each class, a block for each example.
 
@@ -122,16 +122,14 @@ def reconstruction_table(
     ----------
     rows
         For each row of a block: label, name of the label's colour in `style`, and images,
-        uint8 (classes, n, H, W, K) with n >= 1.
+        uint8 (classes, n, H, W, K) with n >= 1, of which `EXAMPLES` are shown.
     normal_class
         The class whose column is highlighted.
-    examples
-        How many of the n images to show.
     """
     plain, bold = font(12 if width > NARROW else 11), font(15, bold=True)
     margin = max(int(plain.getlength(label)) for label, _, _ in rows) + 14 * DENSITY
     pitch = (width * DENSITY - margin) // len(classes)
-    tiles = [_enlarged(images[:, :examples], (pitch / DENSITY) * 0.9) for _, _, images in rows]
+    tiles = [_enlarged(images[:, :EXAMPLES], (pitch / DENSITY) * 0.9) for _, _, images in rows]
     _, shown, high, wide, _ = tiles[0].shape
     step, head, space = high + 2 * DENSITY, 30 * DENSITY, pitch // 3
     block = len(rows) * step + space

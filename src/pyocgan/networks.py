@@ -15,10 +15,10 @@ from .convolution import Convolution, TransposedConvolution, flatten
 from .unnormalised import UNNORMALISED, PlainConvolution
 
 
-def halvings(size: tuple[int, int], times: int = 3) -> list[tuple[int, int]]:
-    """Return (H, W) before the first and after each of `times` stride-2 convolutions."""
+def halvings(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return (H, W) before the first and after each of three stride-2 convolutions."""
     sizes = [size]
-    for _ in range(times):
+    for _ in range(3):
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
 
