@@ -95,7 +95,7 @@ def test_scores_of_the_development_split_are_printed_alone_and_in_sums():
     settings = ["epochs=1", "autoencoder_width=4", "turn_width=4", "scores=gradients,windows"]
     command = [sys.executable, "-m", "benchmarks.scores", "digits", "--classes", "8,1"]
     command += ["--set", *settings, "--sum", "1*windows", "2*windows+0.5*gradients"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     head, _, *rows = (
         [cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()
@@ -112,7 +112,7 @@ def test_scores_of_the_development_split_are_printed_alone_and_in_sums():
 def test_wrong_images_are_ranked_in_every_way():
     command = [sys.executable, "-m", "benchmarks.mistakes", "digits", "--classes", "8"]
     command += ["--images=60", "--wrong=3", "--parts=2", "--set", "epochs=1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     head, _, row = (
         [cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()
@@ -126,7 +126,7 @@ def test_wrong_images_are_ranked_in_every_way():
 def test_small_defects_are_drawn_and_found(tmp_path):
     picture = tmp_path / "defects.png"
     command = [sys.executable, "-m", "benchmarks.defects", "--quick", "--picture", str(picture)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     table, _, places = done.stdout.partition("\n\n")
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
@@ -154,7 +154,7 @@ def test_where_a_defect_was_found_is_measured_on_its_pixels():
 def test_faults_are_drawn_on_pieces_of_photographs():
     command = [sys.executable, "-m", "benchmarks.defects", "--quick", "--pictures", "retina"]
     command += ["--faults", "others"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     table = done.stdout.partition("\n\n")[0].splitlines()
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table]
@@ -186,7 +186,7 @@ def test_images_that_nothing_was_chosen_on(tmp_path):
     (fonts / "DejaVuSansDisplay.ttf").unlink()
     command = [sys.executable, "-m", "benchmarks.unseen", "--quick", "--seeds", "0"]
     command += ["--fonts", str(fonts), "--letters", "ΓΔΘ", "--picture", str(picture)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.splitlines()]
     found = {row[0]: [float(cell.split(" ±")[0]) for cell in row[1:]] for row in rows[2:]}
@@ -202,7 +202,7 @@ def test_rules_choose_among_models():
     settings = ["stage=ae", "epochs=3", "batch_size=16", "autoencoder_width=4"]
     command = [sys.executable, "-m", "benchmarks.rules", "digits", "--classes", "8,1"]
     command += ["--vary", "latent_size=2,8", "--set", *settings]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     tables = [
         [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]

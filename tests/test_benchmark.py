@@ -413,7 +413,7 @@ def test_a_terminated_grid_leaves_no_process_and_no_claim(tmp_path):
         workers = [holder["pid"] for holder in holders()]
         assert process.pid not in workers
         process.terminate()
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=240) == 130
     wait_for(lambda: not any(claims._is_alive(pid) for pid in workers))
     assert unclaimed(tmp_path)
 
@@ -1108,7 +1108,7 @@ def test_kinds_of_defects_that_no_one_trains_on_have_figures_too(tmp_path, capsy
     assert "20×20: all resized to 12×16" in capsys.readouterr().err
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=240):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -943,5 +943,5 @@ from pyocgan.cli import run
 assert run({arguments!r}) == 0
 assert not {{"torch", "lightning_fabric"}} & sys.modules.keys()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr

@@ -714,7 +714,7 @@ def test_paths_may_end_as_windows_ends_lines(model, pictures):
 @pytest.mark.parametrize(("closed", "code"), [("2>&-", 0), (">&-", 1), ("<&-", 0)])
 def test_closed_streams(model, pictures, closed, code):
     line = f'"{sys.executable}" -m pyocgan predict "{model}" "{pictures / "8"}" --json {closed}'
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=240)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     rows = [json.loads(row) for row in done.stdout.splitlines()]
@@ -804,7 +804,7 @@ def test_names_of_classes_are_shown_as_they_are(command, digits, tmp_path):
 def test_a_reader_that_leaves_early_is_told_by_the_exit_code_alone(model, pictures):
     line = f"{sys.executable} -m pyocgan predict {model} digits | head -n 1"
     shell = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, timeout=60
+        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, timeout=240
     )
     assert shell.stdout == "path,score,p_value,verdict\n"
     assert "Traceback" not in shell.stderr
@@ -819,7 +819,7 @@ def test_training_goes_on_when_nobody_reads_its_messages(tmp_path):
         ["bash", "-c", f"set -o pipefail; ({line} | true) 3>&1"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert shell.returncode == 0
     assert "trained in" in shell.stdout

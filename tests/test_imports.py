@@ -103,7 +103,7 @@ def test_the_test_sees_imports_inside_functions_and_of_folders():
 def loaded_by(code):
     """Those of the heavy packages that a fresh Python has loaded after some code."""
     code += f"\nimport sys; print(*({HEAVY!r} & sys.modules.keys()), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return set(done.stderr.splitlines()[-1].split())
 

@@ -378,7 +378,7 @@ main(sys.argv[1:])
 def stop(out, number):
     """Start the command, send it a signal in the midst, and give what it left behind."""
     heard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    end = time.monotonic() + 90
+    end = time.monotonic() + 240
     log, checkpoint = out / "log.jsonl", out / "checkpoint.safetensors"
     with started("-c", OFTEN, *COMMAND, f"--out={out}", **heard) as process:
         while not (checkpoint.exists() and log.exists() and log.read_text().count("\n") >= 3):
@@ -386,7 +386,7 @@ def stop(out, number):
             assert time.monotonic() < end
             time.sleep(0.002)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=240)
     assert checkpoint.exists()
     assert not (out / "model.json").exists()
     return process.returncode, output, errors.splitlines()

@@ -223,7 +223,7 @@ def _write(
 ) -> _End:
     if isinstance(measured, OcganError):
         return None, str(measured)
-    threads = max(pool["num_threads"] for pool in threadpool_info())  # of this process, at most
+    threads = max((pool["num_threads"] for pool in threadpool_info()), default=1)  # at most
     here = cast("Environment", {**environment(), "threads": threads})
     if cell.method.settled_device == "cuda":
         here["machine"] += f", {_gpu()}"

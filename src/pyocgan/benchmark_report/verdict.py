@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..baselines import BASELINES
 from ..methods import described
 from .bootstrap import Interval
 from .layout import interval_text
@@ -233,8 +234,8 @@ def notes(table: Table) -> list[str]:
     if not table.of_kind("baseline"):
         lines.append(
             "A method without training belongs into this table: ocgan benchmark --dataset "
-            f"{table.dataset} --protocol {table.protocol} --method "
-            "knn,knn_cosine,knn_gradients,pca --out DIR measures four."
+            f"{table.dataset} --protocol {table.protocol} --method {','.join(BASELINES)} "
+            "--out DIR measures some."
         )
     return lines
 

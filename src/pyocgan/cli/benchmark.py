@@ -32,10 +32,10 @@ from .flags import (
     Quiet,
     Switch,
     Whole,
-    chosen_classes,
-    chosen_seeds,
     comma_numbers,
     comma_words,
+    read_classes,
+    read_seeds,
 )
 from .guards import check_apart
 from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
@@ -135,7 +135,7 @@ def benchmark(
 
     chosen = settings_from(config, settings)
     keys, numbers = comma_words("--method", method), comma_numbers("--seeds", seeds)
-    wanted = chosen_classes(classes)
+    wanted = read_classes(classes)
     for flag, number in (("--jobs", jobs), ("--stack", stack)):
         if number is not None and number < 1:
             raise UsageError(f"{flag} {number} must be 1 or more")
@@ -204,7 +204,7 @@ def summarise(
     """
     from ..benchmark import summarise as write_summaries
 
-    wanted, numbers = chosen_classes(classes), chosen_seeds(seeds)
+    wanted, numbers = read_classes(classes), read_seeds(seeds)
     for path in write_summaries(folder, results, classes=wanted, seeds=numbers):
         summary = json.loads(path.read_text(encoding="utf-8"))
         deviation = "" if summary["std"] is None else f" ± {summary['std']:.4f}"

@@ -86,7 +86,7 @@ def evaluate(
     terminal.note(f"testing on {split.test.description}")
     terminal.note(*fitting_notes(split.test, detector.rule_))
     test = read(split.test.with_paths(), detector.rule_, skip_unreadable=skip_unreadable)
-    terminal.note(*(f"left out: {name} ({reason})" for name, reason in test.skipped))
+    terminal.note(*terminal.left_out(test.skipped))
     assert test.labels is not None
     is_novel = test.labels != split.normal_class
     title = f"OCGAN ({detector.preset}, {detector.config_.stage})"

@@ -50,11 +50,11 @@ def comma_numbers(flag: str, text: str) -> list[int]:
     return sorted({int(word) for word in words})
 
 
-def chosen_classes(text: str) -> list[str] | None:
+def read_classes(text: str) -> list[str] | None:
     """Read --classes: None for all."""
     return None if text == "all" else comma_words("--classes", text)
 
 
-def chosen_seeds(text: str | None) -> list[int] | None:
+def read_seeds(text: str | None) -> list[int] | None:
     """Read --seeds of results that there are: None for all that occur."""
     return None if text is None else comma_numbers("--seeds", text)

@@ -134,7 +134,7 @@ def _judged(
         scored = zip(scores, calibration.p_values(scores), is_novel, strict=True)
         for name in islice(names, len(batch) + len(batch.skipped)):
             if name in reasons:
-                terminal.note(f"left out: {name} ({reasons[name]})")
+                terminal.note(*terminal.left_out([(name, reasons[name])]))
                 yield _Judged(name, "unreadable")
                 continue
             score, p_value, novel = next(scored)

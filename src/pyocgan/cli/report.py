@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..files import write_text
 from . import terminal
-from .flags import chosen_classes, chosen_seeds
+from .flags import read_classes, read_seeds
 from .guards import check_unread
 
 
@@ -83,7 +83,7 @@ def _page(
         out,
         data_root=data_root,
         method=method,
-        classes=chosen_classes(classes),
-        seeds=chosen_seeds(seeds),
+        classes=read_classes(classes),
+        seeds=read_seeds(seeds),
         progress=terminal.note,
     )

@@ -93,7 +93,7 @@ def suspects(
         check_replaceable(picture)
     terminal.note(f"looking at {images.description}")
     rule, notes, read = detector.images_to_learn(images.with_paths())
-    terminal.note(*(f"left out: {name} ({reason})" for name, reason in read.skipped))
+    terminal.note(*terminal.left_out(read.skipped))
     terminal.note(f"images are {rule.describe()}", *notes)
     scores = np.empty(len(read))
     make = partial(unfitted, detector) if method == "ocgan" else BASELINES[method][1]

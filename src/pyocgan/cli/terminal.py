@@ -38,6 +38,11 @@ def note(*lines: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
+def left_out(skipped: Iterable[tuple[str, str]]) -> list[str]:
+    """Say which images were left out, and why: a line each, of name and reason."""
+    return [f"left out: {name} ({reason})" for name, reason in skipped]
+
+
 def json_text(content: Any) -> str:
     """Write JSON; a file's name that is no text is escaped, and comes back as Python reads it."""
     text = json.dumps(content, ensure_ascii=False)

@@ -203,7 +203,7 @@ def _inferred(detector: NoveltyDetector) -> list[str]:
     lines = [
         f"{split.train} images train, {split.validation} choose the checkpoint, "
         f"{split.calibration} calibrate; {len(skipped)} unreadable",
-        *(f"  left out: {name} ({reason})" for name, reason in skipped),
+        *(f"  {line}" for line in terminal.left_out(skipped)),
         f"images are {detector.rule_.describe(detector.config_.network_side)}",
     ]
     return [*lines, *detector.notes_]

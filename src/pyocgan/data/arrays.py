@@ -98,8 +98,7 @@ def open_array_file(path: Path) -> Source:
         The file is damaged, holds pickled objects, or no images as in `open_array`.
     """
     try:
-        content = np.load(path, allow_pickle=False)
-        found = _from_npz(content, path) if isinstance(content, NpzFile) else (content, None)
+        found = _load(path)
     except InputError:
         raise
     except Exception as error:  # damaged zip and npy headers make numpy raise almost anything
@@ -218,6 +217,14 @@ def _float_advice(images: NDArray[Any]) -> str:
     if low >= 0 and high <= 255:
         return f"{span}: X.round().astype('uint8')"
     return span
+
+
+def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    content = np.load(path, allow_pickle=False)
+    if not isinstance(content, NpzFile):
+        return content, None
+    with content:
+        return _from_npz(content, path)
 
 
 def _from_npz(content: NpzFile, path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
