@@ -79,10 +79,9 @@ def evaluate(
     )
     masks = find_masks(split.test)
     if scores is not None:
-        named = [source, task.source if task else None]  # a list, or an array
-        read_too: list[str | Path] = [*split.files, *masks.values(), *model_folder.files(model)]
-        read_too += filter(None, named)
-        check_unread("--scores", scores, read_too)
+        named = filter(None, [source, task.source if task else None])  # a list, or an array
+        model_files = model_folder.files(model)
+        check_unread("--scores", scores, [*split.files, *masks.values(), *model_files, *named])
     terminal.note(f"testing on {split.test.description}")
     terminal.note(*fitting_notes(split.test, detector.rule_))
     test = read(split.test.with_paths(), detector.rule_, skip_unreadable=skip_unreadable)
@@ -92,16 +91,15 @@ def evaluate(
     title = f"OCGAN ({detector.preset}, {detector.config_.stage})"
     by_method = {title: detector.novelty_scores(test.pixels)}
     is_drawn = source is None and task is not None and task.protocol in (1, "dev")
+    known = None
     if baselines or is_drawn:
         train, is_same = _learned(
             split, detector, skip_unreadable=skip_unreadable, is_drawn=is_drawn
         )
         known = _known(train, test) if is_same else None
+        by_method |= _baseline_scores(train, test) if baselines else {}
     else:
-        known = None
         terminal.note("not looked up: whether the model has learned from some of these images")
-    if baselines:
-        by_method |= _baseline_scores(train, test)
     tested = _Tested(test, is_novel, split.test.classes, by_method)
     results = tested.measure()
     rates = _rates(detector, tested) | _where(detector, tested, masks)
