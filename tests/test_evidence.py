@@ -393,6 +393,28 @@ def test_moving_along_the_plane_counts_less_than_moving_off_it():
     assert away >= 0.3
 
 
+@pytest.mark.parametrize("spread", [1e-1, 1e-3, 1e-5])
+@pytest.mark.parametrize("away", [1e-5, 1e-2, 1.0])
+def test_rounding_hardly_changes_the_distance_to_images_that_are_nearly_one(spread, away):
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=50) + spread * rng.normal(size=(90, 50))
+    phi = normal[:6] + away * rng.normal(size=(6, 50))
+    normal, phi = (torch.from_numpy(np.float32(features)) for features in (normal, phi))
+    torch.testing.assert_close(
+        projection.distance(phi, normal).double(),
+        projection.distance(phi.double(), normal.double()),
+        rtol=2e-6,
+        atol=0,
+    )
+
+
+def test_the_distance_is_the_length_of_the_residual():
+    rng = np.random.default_rng(0)
+    phi, normal = (torch.from_numpy(rng.normal(size=(n, 50))) for n in (6, 90))
+    lengths = projection.residual(phi, normal).norm(dim=1)
+    torch.testing.assert_close(projection.distance(phi, normal), lengths)
+
+
 @pytest.mark.parametrize("n", [1, 3, 25])
 def test_few_or_equal_neighbours_leave_the_plain_distance(n):
     normal, phi = torch.ones(n, 4).half(), torch.zeros(2, 4)
