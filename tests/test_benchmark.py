@@ -1108,6 +1108,14 @@ def test_kinds_of_defects_that_no_one_trains_on_have_figures_too(tmp_path, capsy
     assert "20×20: all resized to 12×16" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written_nothing_is_read(tmp_path, capsys, monkeypatch):
+    (tmp_path / "out").write_text("a file")
+    monkeypatch.setattr("pyocgan.benchmark.open_pool", None)  # to call it would be another error
+    flags = ["--protocol=1", "--method=knn", f"--out={tmp_path / 'out'}"]
+    assert run(["benchmark", "--dataset=digits", *flags]) == 1
+    assert "nothing can be written in" in capsys.readouterr().err
+
+
 def wait_for(condition, seconds=240):
     deadline = time.monotonic() + seconds
     while not condition():

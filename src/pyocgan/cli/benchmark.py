@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import OcganError, TrainingInterruptedError, UsageError
-from ..files import check_writable
+from ..files import check_creatable
 from ..tasks import Protocol
 from . import terminal
 from .flags import (
@@ -147,6 +147,8 @@ def benchmark(
     for name, count in Counter(map(pool_name, sources)).items():
         if count > 1:
             raise UsageError(f"{count} data sets are called {name!r}: give each its own --out")
+    if not dry_run:
+        check_creatable(out)
     pools = [
         open_pool(source, protocol, data_root=data_root, settings=chosen) for source in sources
     ]
@@ -252,7 +254,6 @@ def _compute(
     """Compute what is pending, showing how it goes; return what failed."""
     from ..benchmark import provenance
 
-    check_writable(out)
     with (
         terminal.termination_interrupts(),
         _display(cells, pending, quiet=quiet) as display,

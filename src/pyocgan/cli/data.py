@@ -70,7 +70,8 @@ def describe(
 ) -> None:
     """Say what a source is taken for: how many images, which classes, which size.
 
-    All images are decoded, so that every one that `ocgan train` could not read is named.
+    All images are decoded: those that `ocgan train` could not read are counted, and the first ten
+    of them named.
 
     Parameters
     ----------
