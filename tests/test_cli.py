@@ -273,9 +273,15 @@ def test_predict_says_how_many_images_are_among_those_that_trained(command, pict
     flags = ("--fpr=0.2", "--quiet", *tiny_flags(), "--out", tmp_path / "m")
     assert command("train", pictures / "8", *flags)[0] == 0
     said = command("predict", tmp_path / "m", pictures / "8" / "00.png", pictures / "1")[2]
-    assert any(line.startswith("1 of these 31 images are among those in '/") for line in said)
+    assert any(line.startswith("1 of these 31 images are, by their paths, among those") for line in said)
     said = command("predict", tmp_path / "m", pictures / "1")[2]
-    assert not any("are among" in line for line in said)
+    assert not any("by their paths" in line for line in said)
+    flags = ("--class=8", "--no-baselines", "--json")
+    assert json.loads(command("evaluate", tmp_path / "m", pictures, *flags)[1])["n_trained_on"] == 30
+    copies = shutil.copytree(pictures, tmp_path / "copies")
+    _, out, said = command("evaluate", tmp_path / "m", copies, *flags)
+    assert said[-1].startswith("not looked up: whether the model has learned from some")
+    assert json.loads(out)["n_trained_on"] is None
 
 
 def test_predict_names_one_image_by_the_path_it_was_given(command, model, pictures):
@@ -492,7 +498,26 @@ def test_images_unlike_those_of_the_model_are_not_fitted_in_silence(command, mod
     Image.fromarray(pixels).save(tmp_path / "0.png")
     code, _, errors = command("predict", model, tmp_path / "0.png")
     assert code == 0
-    assert errors[1:3] == ["images of 12×20: resized to 8×8", "colour images reduced to grey"]
+    assert errors[1:4] == [
+        "images of 12×20: resized to 8×8",
+        "images of another shape than those learned (width / height 1.67, learned 1.00) are "
+        "squeezed otherwise, and may be called novel for that alone: crop or pad them",
+        "colour images reduced to grey",
+    ]
+    Image.fromarray(pixels[:, :12]).save(tmp_path / "square.png")
+    _, _, errors = command("predict", model, tmp_path / "square.png")
+    assert not any("shape" in line for line in errors)
+
+
+def test_images_of_16_bits_that_use_fewer_are_told_of(command, model, tmp_path):
+    """A model of other images takes 65535 for white."""
+    pixels = np.random.default_rng(0).integers(0, 4096, (8, 8)).astype(np.uint16)
+    for name, scaled in (("dark", pixels), ("bright", pixels * 16)):
+        Image.fromarray(scaled).save(tmp_path / f"{name}.png")
+        errors = command("predict", model, tmp_path / f"{name}.png")[2]
+        said = [line for line in errors if "12 seem to be in use" in line]
+        assert bool(said) == (name == "dark")
+        assert all(line.endswith("multiply by 16") for line in said)
 
 
 def test_images_folders_and_lists_are_scored_together(command, model, pictures, tmp_path):
@@ -1120,8 +1145,9 @@ def test_data_describe_sees_what_training_would(command, pictures, tmp_path):
     assert code == 0
     assert "8×8" in out.splitlines()[1]
     assert "1 of 31 images is a copy of another: each counts once" in out.splitlines()
-    assert len(errors) == 1
-    assert errors[0].startswith("large.png cannot be read: it ")
+    assert len(errors) == 2
+    assert errors[0] == "1 of 32 images cannot be read:"
+    assert errors[1].startswith("large.png cannot be read: it ")
 
 
 def test_a_part_that_is_not_there_is_not_described_in_silence(command, pictures):

@@ -92,6 +92,10 @@ def test_a_device_that_is_not_there_costs_no_model(eights, monkeypatch):
 
     detector = tiny(settings={"epochs": 1}).fit(eights)
     expected = detector.predict(eights)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="device = 'cuda' cannot be used here: PyTorch finds no"):
+        detector.set_params(device="cuda").fit(eights)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     monkeypatch.setattr("lightning_fabric.Fabric", refused)
     with pytest.raises(UsageError, match="device = 'mps' cannot be used here: no such device"):
         detector.set_params(device="mps").fit(eights)

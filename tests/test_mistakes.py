@@ -118,7 +118,11 @@ def test_the_command_lists_and_draws_the_most_suspicious_first(command, mixed, t
 
 
 def test_where_the_picture_cannot_be_drawn_nothing_is_trained(command, mixed, tmp_path):
-    code, out, errors = command("data", "suspects", mixed, "--picture", tmp_path)
+    code, out, errors = command("data", "suspects", mixed, "--picture", tmp_path / "odd.jpg")
+    assert (code, out) == (2, "")
+    assert "odd.jpg' must end in .png" in errors[-1]
+    (tmp_path / "a.png").mkdir()
+    code, out, errors = command("data", "suspects", mixed, "--picture", tmp_path / "a.png")
     assert (code, out) == (1, "")
     assert errors[-1].endswith("it is there and is no plain file")
     for name, reason in (("0.png", "is read here"), ("odd.png", "is in")):

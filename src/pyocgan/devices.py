@@ -43,6 +43,11 @@ def open_fabric(device: str, precision: str) -> Fabric:
     from lightning_fabric import Fabric  # seconds to import: only when training
 
     device, settled = settle_device(device), cast("Any", settle_precision(precision))
+    is_here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not is_here.get(device, True):
+        raise UsageError(
+            f"device = {device!r} cannot be used here: PyTorch finds no such GPU; take 'cpu'"
+        )
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning_fabric")  # for good, as in `data.decode`
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 from .data import Part, Source, Split, open_parts, open_source, protocol_1, protocol_2
 from .data.source import unlabelled
-from .errors import UsageError, listed
+from .errors import OcganError, UsageError, listed
 
 # "dev": protocol 1 within the training images, to choose settings by; see `protocol_1`.
 Protocol = Literal[1, 2, "dev"]
@@ -59,6 +60,20 @@ class Task:
             return self.split.train
         source = self._open("train")
         return source if self.normal_class is None else source.of_class(self.normal_class)
+
+    def among_training_images(self, source: Source) -> int:
+        """Count the files of `source` that are among those to learn from; 0 where these are gone.
+
+        By their paths: a copy elsewhere is not found.
+        """
+        if not source.is_of_files:
+            return 0
+        try:
+            learned = self.training_images()
+        except OcganError:
+            return 0
+        known = {os.path.realpath(path) for path in learned.files if learned.is_of_files}
+        return sum(os.path.realpath(path) in known for path in source.files)
 
     @cached_property
     def split(self) -> Split:

@@ -408,6 +408,8 @@ def _print_plan(
     ]
     header = ["data set", "protocol", "method", "cells", "finished", "elsewhere", "to do", "time"]
     terminal.table(f"{len(pending)} of {len(cells)} cells to compute", header, texts, names=3)
+    if any(row["to_do"] and row["seconds"] is None for row in rows):
+        terminal.note("a time is known once a cell of the same kind is finished")
 
 
 def _estimate(known: Sequence[Result], left: int, jobs: int) -> float | None:

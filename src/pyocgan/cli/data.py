@@ -95,6 +95,7 @@ def describe(
         counts = Counter(opened.labels.tolist())
         terminal.table("", ["class", "images"], [[c, f"{counts[c]:,}"] for c in opened.classes])
     unreadable = [str(UnreadableImage(name, reason)) for name, reason in images.skipped]
-    terminal.note(*unreadable[:MOST_REASONS])
-    if len(unreadable) > MOST_REASONS:
-        terminal.note(f"and {len(unreadable) - MOST_REASONS:,} more: {len(unreadable):,} in all")
+    if unreadable:
+        first = f", the first {MOST_REASONS}" if len(unreadable) > MOST_REASONS else ""
+        terminal.note(f"{len(unreadable):,} of {len(opened):,} images cannot be read{first}:")
+        terminal.note(*unreadable[:MOST_REASONS])

@@ -98,7 +98,9 @@ def evaluate(
         )
         known = _known(train, test) if is_same else None
         by_method |= _baseline_scores(train, test) if baselines else {}
-    else:
+    elif task and detector.about_.get("is_of_files"):
+        known = task.among_training_images(split.test) or None
+    if known is None and not baselines and not is_drawn:
         terminal.note("not looked up: whether the model has learned from some of these images")
     tested = _Tested(test, is_novel, split.test.classes, by_method)
     results = tested.measure()

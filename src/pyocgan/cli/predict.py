@@ -21,7 +21,7 @@ from ..data import Source, open_source
 from ..data.decode import as_mode
 from ..data.inferring import fitting_notes
 from ..data.opening import holds_many
-from ..errors import InputError, OcganError, UsageError
+from ..errors import InputError, UsageError
 from ..files import CsvWriter, check_writable, open_text, replacing, shortened, write_bytes
 from ..tasks import Task
 from . import terminal
@@ -144,21 +144,16 @@ def _judged(
 
 def _known(about: Mapping[str, Any], source: Source) -> list[str]:
     """Say how many of the images lie where the model's own came from, as files of their own."""
-    if not about.get("is_of_files") or not source.is_of_files:
+    if not about.get("is_of_files"):
         return []
     task = Task.from_dict(about["task"])
-    try:
-        learned = task.training_images()
-    except OcganError:  # they are gone
-        return []
-    known = {os.path.realpath(path) for path in learned.files}
-    count = sum(os.path.realpath(path) in known for path in source.files)
+    count = task.among_training_images(source)
     if not count:
         return []
     return [
-        f"{count:,} of these {len(source):,} images are among those in {task.source!r} that the "
-        "model was made of: it knows what it has learned too well to find mistakes there; ocgan "
-        "data suspects looks for them"
+        f"{count:,} of these {len(source):,} images are, by their paths, among those in "
+        f"{task.source!r} that the model was made of: it knows what it has learned too well to "
+        "find mistakes there; ocgan data suspects looks for them"
     ]
 
 
@@ -210,6 +205,11 @@ def _paths(text: str) -> list[str]:
     paths = [line for line in lines if line.strip()]
     if not paths:
         raise InputError("no paths came on standard input")
+    if folder := next(filter(os.path.isdir, paths), None):
+        raise InputError(
+            f"{folder!r} on standard input is a folder, where paths of images are expected: "
+            "find -type f names files alone"
+        )
     return paths
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Images
+from ..errors import UsageError
 from ..files import CsvWriter, check_replaceable, write_bytes
 from ..tasks import Task
 from . import terminal
@@ -77,6 +78,8 @@ def suspects(
     from ..detector import NoveltyDetector
     from ..mistakes import judged, unfitted
 
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UsageError(f"--picture {str(picture)!r} must end in .png, for such it is")
     root = None if data_root is None else str(data_root)
     images = Task(source, normal_class, data_root=root).training_images()
     detector = NoveltyDetector(

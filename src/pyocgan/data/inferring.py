@@ -19,6 +19,8 @@ SQUARES = (64, 128, LARGEST_SIDE)  # sides
 MOST_BYTES = 2**30  # of all images together, where they are larger than the smallest square
 
 LOOKED_AT = 500  # images, from all over a source: those that are scored shall come at once
+DECODED = 20  # of these, to see which bits are in use
+ALIKE = 1.05  # times as wide: a shape that is no other
 
 BITS = (8, 10, 12, 14, 16)  # that cameras have
 
@@ -62,16 +64,23 @@ def infer_rule(
     modes = {header.mode for header in headers}
     shown = _chosen_channels(channels, modes)
     size = _chosen_size(image_size, sizes, MOST_BYTES // max(1, len(source) * shown))
-    rule = ImageRule(size, shown, _bits_in_use(source) if any(map(_has_16_bits, modes)) else 16)
+    bits = _bits_in_use(source, range(len(source))) if any(map(_has_16_bits, modes)) else 16
+    widths = [width / height for height, width in sizes]
+    rule = ImageRule(size, shown, bits, (min(widths), max(widths)) if widths else None)
     return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, modes))
 
 
 def fitting_notes(source: Source, rule: ImageRule) -> tuple[str, ...]:
-    """Say what a rule that was made for other images changes of these; by `LOOKED_AT` of them."""
+    """Say what a rule that was made for other images does to these; by `LOOKED_AT` of them."""
     rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).astype(int))
     headers = _headers(source, rows.tolist())
     sizes = sorted({header.size for header in headers})
-    return (*_size_notes(rule, sizes), *_mode_notes(rule, {header.mode for header in headers}))
+    modes = {header.mode for header in headers}
+    notes = (*_size_notes(rule, sizes), *_shape_notes(rule, sizes), *_mode_notes(rule, modes))
+    if rule.bits < BITS[-1] or not any(map(_has_16_bits, modes)):
+        return notes
+    used = _bits_in_use(source, rows[:: -(-len(rows) // DECODED)].tolist())
+    return (*notes, *_dark_notes(used))
 
 
 def read_inferred(
@@ -148,10 +157,10 @@ def _has_16_bits(mode: str) -> bool:
     return mode.startswith("I")
 
 
-def _bits_in_use(source: Source) -> int:
-    """Return how many of 16 bits it takes to write the brightest pixel of all images."""
+def _bits_in_use(source: Source, rows: Iterable[int]) -> int:
+    """Return how many of 16 bits it takes to write the brightest pixel of some images."""
     brightest = 0
-    for index in range(len(source)):
+    for index in rows:
         with suppress(UnreadableImage):  # `read` reports it
             image = source.image(index)
             if _has_16_bits(image.mode):
@@ -168,6 +177,33 @@ def _size_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
         yield f"{len(sizes)} sizes from {span}: all resized to {target}"
     elif sizes and sizes[0] != rule.image_size:
         yield f"images of {size_text(sizes[0])}: resized to {target}"
+
+
+def _shape_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
+    """Say that images are squeezed otherwise than those that a model has learned."""
+    if rule.proportions is None:
+        return
+    least, most = rule.proportions
+    others = [(h, w) for h, w in sizes if not least / ALIKE <= w / h <= most * ALIKE]
+    if others:
+        learned = (
+            f"{least:.2f}" if f"{least:.2f}" == f"{most:.2f}" else f"{least:.2f} to {most:.2f}"
+        )
+        height, width = others[0]
+        yield (
+            f"images of another shape than those learned (width / height {width / height:.2f}, "
+            f"learned {learned}) are squeezed otherwise, and may be called novel for that alone: "
+            "crop or pad them"
+        )
+
+
+def _dark_notes(used: int) -> Iterator[str]:
+    """Say that 16-bit images use fewer bits where those learned did not."""
+    if used < BITS[-1]:
+        yield (
+            f"of 16 bits {used} seem to be in use, where the model takes 65535 for white: if that "
+            f"is darker than what it has learned, multiply by {2 ** (BITS[-1] - used)}"
+        )
 
 
 def _mode_notes(rule: ImageRule, modes: set[str]) -> Iterator[str]:

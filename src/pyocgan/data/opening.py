@@ -135,9 +135,9 @@ def open_parts(source: PathText, *, data_root: PathText | None = None) -> tuple[
     test = open_source(source, split="test", data_root=data_root)
     if not set(train.names).isdisjoint(test.names):
         raise UsageError(
-            f"{str(source)!r} is not divided into train and test: train, or run the "
-            "benchmark, with --protocol 1, which holds out 20 % of a class, or name other images "
-            "to test on"
+            f"{str(source)!r} is not divided into train and test: name other images to test on, "
+            "with a folder for each class; or, where these have classes, train, or run the "
+            "benchmark, with --protocol 1, which holds out 20 % of one"
         )
     return train, test
 

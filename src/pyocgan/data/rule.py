@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,9 @@ class ImageRule:
         1 (grey, ITU-R 601 luma) or 3 (RGB).
     bits
         Bits that images with 16 use: where a camera fills 12 of them, 4095 is white, not 65535.
+    proportions
+        The least and the greatest width / height of the images that the rule was made for, where
+        that is known. It changes nothing of an image.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class ImageRule:
     image_size: tuple[int, int]
     channels: int
     bits: int = 16
+    proportions: tuple[float, float] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.image_size):
@@ -88,13 +92,22 @@ class ImageRule:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the rule as plain JSON values."""
-        return {"image_size": list(self.image_size), "channels": self.channels, "bits": self.bits}
+        plain = {"image_size": list(self.image_size), "channels": self.channels, "bits": self.bits}
+        if self.proportions is None:
+            return plain
+        return plain | {"proportions": [round(n, 4) for n in self.proportions]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageRule:
         """Rebuild the rule from `to_dict`'s values."""
         height, width = values["image_size"]
-        return cls((int(height), int(width)), int(values["channels"]), int(values.get("bits", 16)))
+        proportions = values.get("proportions")  # which came later
+        return cls(
+            (int(height), int(width)),
+            int(values["channels"]),
+            int(values.get("bits", 16)),
+            proportions and (float(proportions[0]), float(proportions[1])),
+        )
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """Convert and resize one decoded image: the only place where that happens.
