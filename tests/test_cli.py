@@ -273,11 +273,12 @@ def test_predict_says_how_many_images_are_among_those_that_trained(command, pict
     flags = ("--fpr=0.2", "--quiet", *tiny_flags(), "--out", tmp_path / "m")
     assert command("train", pictures / "8", *flags)[0] == 0
     said = command("predict", tmp_path / "m", pictures / "8" / "00.png", pictures / "1")[2]
-    assert any(line.startswith("1 of these 31 images are, by their paths, among those") for line in said)
+    assert any(line.startswith("1 of these 31 images are, by their paths, among") for line in said)
     said = command("predict", tmp_path / "m", pictures / "1")[2]
     assert not any("by their paths" in line for line in said)
     flags = ("--class=8", "--no-baselines", "--json")
-    assert json.loads(command("evaluate", tmp_path / "m", pictures, *flags)[1])["n_trained_on"] == 30
+    result = json.loads(command("evaluate", tmp_path / "m", pictures, *flags)[1])
+    assert result["n_trained_on"] == 30
     copies = shutil.copytree(pictures, tmp_path / "copies")
     _, out, said = command("evaluate", tmp_path / "m", copies, *flags)
     assert said[-1].startswith("not looked up: whether the model has learned from some")

@@ -308,6 +308,7 @@ COLOUR_PRESETS: dict[str, dict[str, Any]] = {
         "turn_muon_rate": 0.06,
         "turn_crop": 0.7,
         "turn_sides": 2,
+        "turn_middle": 0.85,
         "epochs": 15,
         "contrast_floor": 1.0,
         "gradient_smoothing": 0.35,
