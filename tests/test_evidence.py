@@ -283,8 +283,8 @@ def test_where_a_mirrored_part_is_a_fault_T_says_so_unless_it_learned_mirrored_o
     train, test = lopsided(60), lopsided(40)
     X = np.concatenate([test, test[:, :, ::-1]])
     for symmetry, least, most in (("none", 0.95, 1), ("mirror", 0.25, 0.75)):
-        plain = {"turn_muon_rate": 0.0, "turn_crop": 1.0, "turn_hidden": 0, "turn_width": 8}
-        chosen = plain | {"scores": "turns", "symmetry": symmetry, "turn_sides": 1}
+        plain = {"turn_muon_rate": 0.0, "turn_crop": 1.0, "turn_middle": 1.0, "turn_hidden": 0}
+        chosen = plain | {"scores": "turns", "symmetry": symmetry, "turn_sides": 1, "turn_width": 8}
         settings = {**TINY, **chosen, "stage": "ae", "epochs": 4, "least_iterations": 10}
         found = NoveltyDetector("default", settings=settings, fpr=0.2).fit(train)
         auroc = roc_auc_score(np.repeat([0, 1], 40), found.novelty_scores(X))
