@@ -712,7 +712,9 @@ def test_a_dry_run_writes_nothing(tmp_path, spy, capsys):
     assert (row["cells"], row["to_do"], row["seconds"]) == (2, 2, None)
     assert not out.exists()
     assert benchmark(out, "--dry-run", method="spy") == 0
-    assert "unknown" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "unknown" in said.out
+    assert "a time is known once a cell of the same kind is finished" in said.err
     assert benchmark(out, method="spy", classes="0,8") == 0
     before = files(out)
     capsys.readouterr()

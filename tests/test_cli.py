@@ -330,6 +330,10 @@ def test_paths_from_the_command_line_and_from_standard_input(command, model, pic
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     code, out, errors = command("predict", model, "-")
     assert (code, errors) == (3, ["ocgan: no paths came on standard input"])
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{pictures}\n"))
+    code, _, errors = command("predict", model, "-")
+    assert code == 3
+    assert errors[-1].endswith("find -type f names files alone")
     assert out == ""
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\0" for path in paths)))
     assert command("predict", model, "-")[:2] == (0, expected)

@@ -30,6 +30,10 @@ def test_dictionary_round_trip():
     camera = ImageRule((32, 48), 1, bits=12)
     assert ImageRule.from_dict(camera.to_dict()) == camera
     assert camera.within(24).bits == 12
+    shaped = ImageRule((32, 32), 3, proportions=(0.75, 4 / 3))
+    assert shaped.to_dict()["proportions"] == [0.75, 1.3333]
+    assert ImageRule.from_dict(shaped.to_dict()).proportions == (0.75, 1.3333)
+    assert shaped == ImageRule((32, 32), 3), "it changes nothing of an image"
 
 
 @pytest.mark.parametrize(
