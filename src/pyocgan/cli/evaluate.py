@@ -91,17 +91,14 @@ def evaluate(
     title = f"OCGAN ({detector.preset}, {detector.config_.stage})"
     by_method = {title: detector.novelty_scores(test.pixels)}
     is_drawn = source is None and task is not None and task.protocol in (1, "dev")
-    known = None
     if baselines or is_drawn:
         train, is_same = _learned(
             split, detector, skip_unreadable=skip_unreadable, is_drawn=is_drawn
         )
         known = _known(train, test) if is_same else None
         by_method |= _baseline_scores(train, test) if baselines else {}
-    elif task and detector.about_.get("is_of_files"):
-        known = task.among_training_images(split.test) or None
-    if known is None and not baselines and not is_drawn:
-        terminal.note("not looked up: whether the model has learned from some of these images")
+    else:
+        known = _known_by_path(detector, task, split.test)
     tested = _Tested(test, is_novel, split.test.classes, by_method)
     results = tested.measure()
     rates = _rates(detector, tested) | _where(detector, tested, masks)
@@ -229,6 +226,15 @@ def _known(train: Images, test: Images) -> int:
     """Count the test images that the model has learned from."""
     known = set(train.digests())
     return sum(digest in known for digest in test.digests())
+
+
+def _known_by_path(detector: NoveltyDetector, task: Task | None, test: Source) -> int | None:
+    """Count the test files that the model has learned from; None, and a note, if there is none."""
+    is_of_files = detector.about_.get("is_of_files")
+    count = task.among_training_images(test) if task and is_of_files else 0
+    if not count:
+        terminal.note("not looked up: whether the model has learned from some of these images")
+    return count or None
 
 
 def _baseline_scores(train: Images, test: Images) -> dict[str, NDArray[np.float64]]:

@@ -186,9 +186,7 @@ def _shape_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
     least, most = rule.proportions
     others = [(h, w) for h, w in sizes if not least / ALIKE <= w / h <= most * ALIKE]
     if others:
-        learned = (
-            f"{least:.2f}" if f"{least:.2f}" == f"{most:.2f}" else f"{least:.2f} to {most:.2f}"
-        )
+        learned = " to ".join(dict.fromkeys((f"{least:.2f}", f"{most:.2f}")))
         height, width = others[0]
         yield (
             f"images of another shape than those learned (width / height {width / height:.2f}, "
