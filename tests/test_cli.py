@@ -504,7 +504,7 @@ def test_images_unlike_those_of_the_model_are_not_fitted_in_silence(command, mod
     code, _, errors = command("predict", model, tmp_path / "0.png")
     assert code == 0
     assert errors[1:4] == [
-        "images of 12×20: resized to 8×8",
+        "images of 12×20: resized to 8×8 (height×width)",
         "images of another shape than those learned (width / height 1.67, learned 1.00) are "
         "squeezed otherwise, and may be called novel for that alone: crop or pad them",
         "colour images reduced to grey",

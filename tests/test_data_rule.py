@@ -88,17 +88,17 @@ def write_sizes(folder, sizes, channels=1):
         ([(20, 30)] * 3, (20, 30), None),
         ([(8, 128)], (8, 128), None),
         ([(224, 256)] * 2, (224, 256), None),
-        ([(200, 300)] * 2, (256, 256), "images of 200×300: resized to 256×256"),
-        ([(7, 20)], (64, 64), "images of 7×20: resized to 64×64"),
+        ([(200, 300)] * 2, (256, 256), "images of 200×300: resized to 256×256 (height×width)"),
+        ([(7, 20)], (64, 64), "images of 7×20: resized to 64×64 (height×width)"),
         (
             [(24, 24), (100, 20), (50, 110)],
             (128, 128),
-            "3 sizes from 24×24 to 50×110: all resized to 128×128",
+            "3 sizes from 24×24 to 50×110: all resized to 128×128 (height×width)",
         ),
         (
             [(24, 24), (100, 20), (200, 300)],
             (256, 256),
-            "3 sizes from 24×24 to 200×300: all resized to 256×256",
+            "3 sizes from 24×24 to 200×300: all resized to 256×256 (height×width)",
         ),
     ],
 )

@@ -170,7 +170,8 @@ def _bits_in_use(source: Source, rows: Iterable[int]) -> int:
 
 
 def _size_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
-    target = size_text(rule.image_size)
+    order = "" if all(h == w for h, w in (*sizes, rule.image_size)) else " (height×width)"
+    target = size_text(rule.image_size) + order
     if len(sizes) > 1:
         smallest, *_, largest = sorted(sizes, key=lambda size: size[0] * size[1])
         span = f"{size_text(smallest)} to {size_text(largest)}"
