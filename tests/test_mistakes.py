@@ -17,6 +17,7 @@ from PIL import Image
 
 import pyocgan
 from conftest import TINY, tiny
+from pyocgan import figures
 from pyocgan.baselines import BASELINES
 from pyocgan.cli.suspects import Method, suspects
 from pyocgan.data import open_source, read_inferred
@@ -112,9 +113,11 @@ def test_the_command_lists_and_draws_the_most_suspicious_first(command, mixed, t
     assert errors[0] == "looking at folder of 64 images"
     assert errors[-1] == "part 3 of 3: 21 images judged"
     with Image.open(tmp_path / "s.png") as picture:
-        assert picture.width / picture.height == pytest.approx(8 / 5, rel=0.02)
+        below = 2 * figures.CAPTION
+        assert picture.width / (picture.height - 5 * below) == pytest.approx(8 / 5, rel=0.02)
         bright = np.asarray(picture.convert("L"))
-    assert bright[5, 5] > 128 > bright[-5, -5], "noise comes first, the last is an 8"
+    assert bright[5, 5] > 128 > bright[-below - 5, -5], "noise comes first, the last is an 8"
+    assert bright[-below:, -200:].min() < 50, "its place and its score stand below"
 
 
 def test_where_the_picture_cannot_be_drawn_nothing_is_trained(command, mixed, tmp_path):

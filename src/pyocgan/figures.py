@@ -26,6 +26,7 @@ Style = Mapping[str, str]
 DENSITY = 2
 WIDE, NARROW = 790, 350  # CSS pixels: a page's text column, a phone
 SHOWN = 1024  # pixels of a photograph's side, at most
+CAPTION = 18  # CSS pixels under an image
 EXAMPLES = 4  # of each class, above their reconstructions
 
 # Blue and orange stay apart for colour-blind readers. Text colours (ink, muted, accent, other)
@@ -60,7 +61,11 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def image_grid(
-    images: Images, cell: float = 28, gap: int = 2, paper: str = "#ffffff"
+    images: Images,
+    cell: float = 28,
+    gap: int = 2,
+    paper: str = "#ffffff",
+    captions: Sequence[str] = (),
 ) -> Image.Image:
     """Lay images out as a table, enlarged smoothly.
 
@@ -73,17 +78,24 @@ def image_grid(
         the screen's pixels, and never reduced.
     gap
         Space between images in CSS pixels, filled with `paper`.
+    captions
+        What stands under the images, row by row; light paper is assumed.
     """
     tiles = _enlarged(images, cell)
     rows, columns, height, width, _ = tiles.shape
-    space = gap * DENSITY
-    sheet = np.empty((rows, columns, height + space, width + space, 3), np.uint8)
+    space, strip = gap * DENSITY, CAPTION * DENSITY if captions else 0
+    down, across = height + strip + space, width + space
+    sheet = np.empty((rows, columns, down, across, 3), np.uint8)
     sheet[:] = np.array(_rgb(paper), np.uint8)
     sheet[:, :, :height, :width] = tiles
-    table = sheet.transpose(0, 2, 1, 3, 4).reshape(
-        rows * (height + space), columns * (width + space), 3
-    )
-    return Image.fromarray(table[: len(table) - space, : table.shape[1] - space])
+    table = sheet.transpose(0, 2, 1, 3, 4).reshape(rows * down, columns * across, 3)
+    picture = Image.fromarray(table[: len(table) - space, : table.shape[1] - space])
+    draw, letters = ImageDraw.Draw(picture), font(11)
+    for place, caption in enumerate(captions):
+        row, column = divmod(place, columns)
+        middle = column * across + width // 2, row * down + height + strip // 2
+        draw.text(middle, caption, STYLES["light"]["ink"], letters, anchor="mm")
+    return picture
 
 
 def heat_picture(image: Image.Image, heat: NDArray[np.float32]) -> Image.Image:

@@ -58,7 +58,7 @@ def suspects(
         ocgan; or a method without training, which takes seconds: nearest neighbours (on oriented
         gradients the best of them), or principal components.
     picture
-        Draw the first 40 there (PNG), the most suspicious one top left.
+        Draw the first 40 there (PNG), each above its place in the list and its score.
     data_root
         Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
@@ -106,15 +106,18 @@ def suspects(
         terminal.note(f"part {number} of {parts}: {len(rows)} images judged")
     order = np.argsort(-scores, kind="stable")
     if picture is not None:  # before what a reader such as head may cut off
-        _draw(picture, read, order)
+        _draw(picture, read, order, scores)
     lines = CsvWriter(sys.stdout)
     lines.row(("path", "score"))
     for row in order:
         lines.row((read.names[row], f"{scores[row]:.6g}"))
 
 
-def _draw(path: Path, images: Images, order: NDArray[np.intp]) -> None:
-    """Draw the first images of an order, row by row; the rest of the last row stays empty."""
+def _draw(path: Path, images: Images, order: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
+    """Draw the first images of an order, row by row, above their places in it and their scores.
+
+    The rest of the last row stays empty.
+    """
     from ..figures import image_grid, png_bytes
 
     first = images.pixels[order[: ROWS * COLUMNS]]
@@ -122,4 +125,5 @@ def _draw(path: Path, images: Images, order: NDArray[np.intp]) -> None:
     missing = -len(first) % columns
     blank = np.full((missing, *first.shape[1:]), 255, np.uint8)
     tiles = np.concatenate([first, blank]).reshape(-1, columns, *first.shape[1:])
-    write_bytes(path, png_bytes(image_grid(tiles, cell=SIDE)))
+    captions = [f"{n}: {scores[row]:#.3g}" for n, row in enumerate(order[: len(first)], 1)]
+    write_bytes(path, png_bytes(image_grid(tiles, cell=SIDE, captions=captions)))
