@@ -251,10 +251,9 @@ def patch_distances(batch: Batch) -> Tensor:
     b, _, h, w = batch.patches.shape
     features = batch.patches.movedim(1, 3).flatten(0, 2)
     phi, known = projection.centred(features, batch.normal["patches"])
-    halves = known.square().sum(1) / 2  # ½‖a − b‖² less ½‖a‖² ranks as the distance does
     found = []
     for part in torch.split(phi, PATCHES_AT_ONCE):
-        nearest = torch.addmm(halves, part, known.mT, alpha=-1).argmin(1)
+        nearest = projection.apart(part, known).argmin(1)
         found.append((part - known[nearest]).square().sum(1).sqrt())
     return torch.cat(found).view(b, h, w)
 

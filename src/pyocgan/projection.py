@@ -70,6 +70,11 @@ def centred(phi: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     return phi - mean, normal - mean
 
 
+def apart(phi: Tensor, normal: Tensor) -> Tensor:
+    """Return ½‖φ − a‖² less ½‖φ‖² for each normal a, which ranks them as distances do: (B, n)."""
+    return torch.addmm(normal.square().sum(1) / 2, phi, normal.mT, alpha=-1)
+
+
 def _foot(phi: Tensor, normal: Tensor) -> Foot:
     """Project features onto the plane of the k nearest normal ones, of all where there are fewer.
 
@@ -96,9 +101,7 @@ def _neighbours(phi: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     others.
     """
     k = min(NEIGHBOURS, len(normal))
-    halves = normal.square().sum(1) / 2
-    apart = torch.addmm(halves, phi, normal.mT, alpha=-1)  # ½‖φ − a‖² less ½‖φ‖²
-    candidates = apart.topk(min(k + SPARE, len(normal)), largest=False).indices
+    candidates = apart(phi, normal).topk(min(k + SPARE, len(normal)), largest=False).indices
     found = []
     for some, rows in zip(phi.split(AT_ONCE), candidates.split(AT_ONCE), strict=True):
         away = torch.cat([some[:, None], _rows(normal, rows)], 1)

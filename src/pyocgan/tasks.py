@@ -72,7 +72,7 @@ class Task:
             learned = self.training_images()
         except OcganError:
             return 0
-        known = {os.path.realpath(path) for path in learned.files if learned.is_of_files}
+        known = {os.path.realpath(path) for path in learned.files}
         return sum(os.path.realpath(path) in known for path in source.files)
 
     @cached_property
