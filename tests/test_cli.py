@@ -1137,6 +1137,10 @@ def test_data_lists_the_named_sets(command, tmp_path):
     assert ["mnist", "MNIST", "ocgan data fetch mnist"] in lines
     assert lines[-1][0] == "digits"
     assert lines[-1][-1] == "built in"
+    _, out, _ = command("data", "--data-root", tmp_path, "--json")
+    sets = [json.loads(line) for line in out.splitlines()]
+    assert [one["name"] for one in sets] == [line[0] for line in lines[1:]]
+    assert sets[0] == {"name": "mnist", "title": "MNIST", "folder": None}
 
 
 def test_data_describe_sees_what_training_would(command, pictures, tmp_path):
@@ -1153,6 +1157,12 @@ def test_data_describe_sees_what_training_would(command, pictures, tmp_path):
     assert len(errors) == 2
     assert errors[0] == "1 of 32 images cannot be read:"
     assert errors[1].startswith("large.png cannot be read: it ")
+    code, out, errors = command("data", "describe", own, "--json")
+    assert (code, errors) == (0, [])
+    content = json.loads(out)
+    assert (content["images"], content["classes"], content["copies"]) == (32, None, 1)
+    assert content["image_rule"]["image_size"] == [8, 8]
+    assert [one["path"] for one in content["unreadable"]] == ["large.png"]
 
 
 def test_a_part_that_is_not_there_is_not_described_in_silence(command, pictures):
@@ -1176,6 +1186,8 @@ def test_data_describe(command, pictures):
     assert lines[0] == "folder of 60 images in 2 classes (1, 8)"
     assert "8×8" in lines[1]
     assert [line.split() for line in lines[-3:]] == [["class", "images"], ["1", "30"], ["8", "30"]]
+    _, out, _ = command("data", "describe", pictures, "--json")
+    assert json.loads(out)["classes"] == {"1": 30, "8": 30}
 
 
 # ---- help and wrong usage ------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import io
+import json
 import re
 from functools import partial
 from importlib import import_module
@@ -138,7 +139,7 @@ def test_the_picture_is_drawn_though_nobody_reads_the_list(command, mixed, tmp_p
     def closed(*_):
         raise BrokenPipeError
 
-    monkeypatch.setattr(import_module("pyocgan.cli.suspects"), "CsvWriter", closed)
+    monkeypatch.setattr(import_module("pyocgan.cli.terminal"), "CsvWriter", closed)
     flags = ("--method=knn", "--picture", tmp_path / "s.png")
     assert command("data", "suspects", mixed, *flags)[0] == 141
     assert (tmp_path / "s.png").exists()
@@ -150,6 +151,11 @@ def test_methods_without_training_find_them_too(command, mixed):
     assert code == 0, errors
     first = [row["path"] for row in csv.DictReader(io.StringIO(out))][:WRONG]
     assert {*first} == {str(path) for path in mixed.glob("*wrong*")}
+    _, lines, _ = command("data", "suspects", mixed, *flags, "--json")
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [row["path"] for row in rows[:WRONG]] == first
+    assert all(set(row) == {"path", "score"} for row in rows)
+    assert len(rows) == 64
 
 
 def test_command_and_library_deal_out_alike():

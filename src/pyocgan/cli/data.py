@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..data import fetch as fetch_named
 from ..data.named import named_folder, require_named
 from ..errors import InputError
 from . import terminal
+from .flags import AsJson
 
 MOST_REASONS = 10  # of unreadable images that are named
 
@@ -21,20 +23,28 @@ app = cyclopts.App(name="data", help="List, fetch and describe data sets.", help
 
 
 @app.default
-def listing(*, data_root: Path | None = None) -> None:
+def listing(*, data_root: Path | None = None, as_json: AsJson = False) -> None:
     """List the named data sets and whether they are here.
 
     Parameters
     ----------
     data_root
         Where they lie (default: $OCGAN_DATA_ROOT, or the user's cache).
+    as_json
+        Print JSON, one object a line, instead of a table.
     """
+    folders = {name: named_folder(data_set, data_root) for name, data_set in NAMED.items()}
+    here = {name: bool(NAMED[name].form_in(folder)) for name, folder in folders.items()}
+    if as_json:
+        write = terminal.row_writer(sys.stdout, ("name", "title", "folder"), as_json=True)
+        for name, folder in folders.items():
+            write((name, NAMED[name].title, str(folder) if here[name] else None))
+        return
 
     def place(name: str) -> str:
-        folder = named_folder(NAMED[name], data_root)
         if not NAMED[name].forms:
             return "built in"
-        return str(folder) if NAMED[name].form_in(folder) else f"ocgan data fetch {name}"
+        return str(folders[name]) if here[name] else f"ocgan data fetch {name}"
 
     rows = [[name, data_set.title, place(name)] for name, data_set in NAMED.items()]
     terminal.table("", ["name", "title", "where"], rows)
@@ -67,6 +77,7 @@ def describe(
     *,
     split: Part = "train",
     data_root: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a source is taken for: how many images, which classes, which size.
 
@@ -81,6 +92,8 @@ def describe(
         Which part of it.
     data_root
         Where named data sets lie.
+    as_json
+        Print JSON, with every unreadable image.
     """
     opened = open_source(source, split=split, data_root=data_root)
     rule, notes, images = read_inferred(opened, skip_unreadable=True)
@@ -90,9 +103,21 @@ def describe(
         with suppress(InputError):  # there is no training part
             if opened.names == open_source(source, split="train", data_root=data_root).names:
                 terminal.note("it has no test part: these are all of its images")
+    counts = None if opened.labels is None else Counter(opened.labels.tolist())
+    if as_json:
+        content = {
+            "source": opened.description,
+            "images": len(opened),
+            "classes": counts and {name: counts[name] for name in opened.classes},
+            "copies": len(images) - len(images.distinct()),
+            "image_rule": rule.to_dict(),
+            "notes": notes,
+            "unreadable": [{"path": name, "reason": why} for name, why in images.skipped],
+        }
+        print(terminal.json_text(content))
+        return
     print(opened.description, f"images would be {taken}", *notes, *copies, sep="\n")
-    if opened.labels is not None:
-        counts = Counter(opened.labels.tolist())
+    if counts is not None:
         terminal.table("", ["class", "images"], [[c, f"{counts[c]:,}"] for c in opened.classes])
     unreadable = [str(UnreadableImage(name, reason)) for name, reason in images.skipped]
     if unreadable:

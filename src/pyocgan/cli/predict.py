@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
@@ -22,7 +22,7 @@ from ..data.decode import as_mode
 from ..data.inferring import fitting_notes
 from ..data.opening import holds_many
 from ..errors import InputError, UsageError
-from ..files import CsvWriter, check_writable, open_text, replacing, shortened, write_bytes
+from ..files import check_writable, open_text, replacing, shortened, write_bytes
 from ..tasks import Task
 from . import terminal
 from .flags import AsJson, Out, Switch
@@ -222,26 +222,14 @@ def _draw(path: Path, source: Source, row: int, heat: NDArray[np.float32], *, bi
 
 
 @contextmanager
-def _writer(out: Path | None, *, as_json: bool) -> Iterator[Callable[[tuple[Any, ...]], None]]:
+def _writer(out: Path | None, *, as_json: bool) -> Iterator[Callable[[Sequence[Any]], None]]:
     """Give a function that writes one row."""
     if out is None:
-        yield _row_writer(sys.stdout, as_json=as_json)
+        yield terminal.row_writer(sys.stdout, COLUMNS, as_json=as_json)
         return
     if out.is_char_device() or out.is_fifo():  # as /dev/null: nothing is replaced
         with open_text(out) as file:
-            yield _row_writer(file, as_json=as_json)
+            yield terminal.row_writer(file, COLUMNS, as_json=as_json)
         return
     with replacing(out) as temporary, open_text(temporary) as file:
-        yield _row_writer(file, as_json=as_json)
-
-
-def _row_writer(file: IO[str], *, as_json: bool) -> Callable[[tuple[Any, ...]], None]:
-    if as_json:
-        return lambda row: print(
-            terminal.json_text(dict(zip(COLUMNS, row, strict=True))), file=file
-        )
-    rows = CsvWriter(file)
-    rows.row(COLUMNS)
-    return lambda row: rows.row(
-        ["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in row]
-    )
+        yield terminal.row_writer(file, COLUMNS, as_json=as_json)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ..data import Images
 from ..errors import UsageError
-from ..files import CsvWriter, check_replaceable, write_bytes
+from ..files import check_replaceable, write_bytes
 from ..tasks import Task
 from . import terminal
-from .flags import NormalClass, Seed, Switch, Whole
+from .flags import AsJson, NormalClass, Seed, Switch, Whole
 from .guards import check_outside, check_unread
 from .settings import Preset, settings_from
 
@@ -39,6 +39,7 @@ def suspects(
     device: str = "auto",
     precision: str = "auto",
     skip_unreadable: Switch = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rank images by how unlike the others they are, to find wrong ones before training.
 
@@ -73,6 +74,8 @@ def suspects(
         auto, 32-true or bf16-mixed.
     skip_unreadable
         Leave out images that cannot be read, and list them.
+    as_json
+        Print JSON, one object a line, instead of CSV.
     """
     from ..baselines import BASELINES
     from ..detector import NoveltyDetector
@@ -107,10 +110,9 @@ def suspects(
     order = np.argsort(-scores, kind="stable")
     if picture is not None:  # before what a reader such as head may cut off
         _draw(picture, read, order, scores)
-    lines = CsvWriter(sys.stdout)
-    lines.row(("path", "score"))
+    write = terminal.row_writer(sys.stdout, ("path", "score"), as_json=as_json)
     for row in order:
-        lines.row((read.names[row], f"{scores[row]:.6g}"))
+        write((read.names[row], float(scores[row])))
 
 
 def _draw(path: Path, images: Images, order: NDArray[np.intp], scores: NDArray[np.float64]) -> None:

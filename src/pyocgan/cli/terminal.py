@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from ..files import CsvWriter
 
 if TYPE_CHECKING:
     from ..training import Progress as TrainingProgress
@@ -51,6 +53,19 @@ def json_text(content: Any) -> str:
     except UnicodeEncodeError:
         return json.dumps(content)
     return text
+
+
+def row_writer(
+    file: IO[str], columns: Sequence[str], *, as_json: bool
+) -> Callable[[Sequence[Any]], None]:
+    """Return a function that writes one row: as CSV, columns first, or as an object of JSON."""
+    if as_json:
+        return lambda row: print(json_text(dict(zip(columns, row, strict=True))), file=file)
+    rows = CsvWriter(file)
+    rows.row(columns)
+    return lambda row: rows.row(
+        ["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in row]
+    )
 
 
 def duration(seconds: float | None) -> str:
