@@ -266,10 +266,11 @@ NAN = np.full((2, 9, 9), np.nan)
         (np.full((2, 9, 9), 1e6), "convert its 1e+06..1e+06 to uint8"),
         (np.zeros((0, 9, 9)), "convert its 0..1 to uint8"),
         (np.zeros((2, 9, 9), bool), "X.astype('uint8') * 255"),
-        (np.full((2, 9, 9), 4048, np.uint16), "convert its 4048..4048 to uint8, 0..255, first: (X"),
+        (np.full((2, 9, 9, 3), 4048, np.uint16), "convert its 4048..4048 to uint8, 0..255, first"),
         (np.full((2, 9, 9), 4048, np.int16), "(X * (255 / most)).astype('uint8'), with most ="),
         (np.full((2, 9, 9), -3), "convert its -3..-3 to uint8"),
-        (np.zeros((2, 9, 9), np.uint16), "X.astype('uint8')"),
+        (np.zeros((9, 9), np.uint16), "for one image give X[None]"),
+        (np.zeros((2, 9, 9), np.uint32), "X.astype('uint8')"),
         (np.zeros((2, 9, 9), np.int64), "X.astype('uint8')"),
         (np.zeros((2, 9, 9), complex), "must be numbers of type uint8"),
         (np.full((2, 9, 9), "a"), "paths must be in one dimension"),
@@ -282,6 +283,26 @@ def test_bad_arrays_quote_shape_and_type_and_say_what_to_do(array, advice):
         open_source(array)
     assert str(caught.value).startswith(f"array of shape {array.shape}, type {array.dtype}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+@pytest.mark.parametrize("shape", [(3, 9, 8), (3, 9, 8, 1)])
+def test_16_bits_are_read_as_from_files(tmp_path, dtype, shape):
+    values = np.random.default_rng(0).integers(0, 4096, (3, 9, 8), dtype=np.uint16)
+    for number, image in enumerate(values):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    of_files, of_array = open_source(tmp_path), open_source(values.astype(dtype).reshape(shape))
+    rule, notes = infer_rule(of_array)
+    assert (rule, notes) == infer_rule(of_files)
+    assert rule.bits == 12
+    expected = read(of_files, rule).pixels
+    np.testing.assert_array_equal(read(of_array, rule).pixels, expected)
+    mixed = open_source([values[0], expected[1], values[2].astype(dtype)])
+    np.testing.assert_array_equal(read(mixed, rule).pixels, expected)
+    np.savez(tmp_path / "a.npz", X=values.astype(dtype), y=np.array([1, 2, 1]))
+    again = open_source(tmp_path / "a.npz")
+    assert again.labels.tolist() == ["1", "2", "1"]
+    np.testing.assert_array_equal(read(again, rule).pixels, expected)
 
 
 @pytest.mark.parametrize("given", [None, 7, {"X": 1}, b"bytes"])

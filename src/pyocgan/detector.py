@@ -58,12 +58,12 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """OCGAN as a scikit-learn estimator.
 
     Wherever images are asked for (`X`): a uint8 array (N, H, W), (N, H, W, 1) or (N, H, W, 3),
-    colour as red, green, blue; a folder, zip or list file; the name of a data set; paths, arrays or
-    Pillow's images in a list. They may have any size, and are resized as `rule_` says. Rows are in
-    their order: of a folder, where 2 comes before 10, in that of ``open_source(folder).names``.
-    Of a source that is divided into train and test, `fit` takes the train part and whatever scores
-    the test part, as the command does; one class of several is learned by
-    ``fit(open_source(folder).of_class(name))``.
+    colour as red, green, blue; a uint16 array of grey images; a folder, zip or list file; the name
+    of a data set; paths, arrays or Pillow's images in a list. They may have any size, and are
+    resized as `rule_` says. Rows are in their order: of a folder, where 2 comes before 10, in that
+    of ``open_source(folder).names``. Of a source that is divided into train and test, `fit` takes
+    the train part and whatever scores the test part, as the command does; one class of several is
+    learned by ``fit(open_source(folder).of_class(name))``.
 
     Parameters
     ----------

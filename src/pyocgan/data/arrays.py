@@ -2,8 +2,8 @@
 
 Shapes: N images, H W pixels, K channels.
 
-Only uint8 is taken: whether a float 1.0 is black or white depends on who wrote it, so the one
-who knows must convert, and the message says how.
+Only uint8 is taken, and uint16 for grey images as cameras give them: whether a float 1.0 is black
+or white depends on who wrote it, so the one who knows must convert, and the message says how.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -24,7 +24,7 @@ from PIL.ImageFile import ImageFile
 from ..errors import InputError
 from .rule import DARK, picture
 from .source import Source, make_source
-from .stores import Pictures, Pixels
+from .stores import Pictures, Pixels, Store
 
 _IMAGE_KEYS = ("X", "x", "images")
 _LABEL_KEYS = ("y", "labels")
@@ -36,7 +36,8 @@ def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Sour
     Parameters
     ----------
     images
-        (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, 0 to 255.
+        (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, 0 to 255; or (N, H, W) or (N, H, W, 1)
+        uint16, of which `infer_rule` sees how many bits are in use.
     labels
         (N,) class names or numbers.
 
@@ -45,7 +46,7 @@ def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Sour
     InputError
         Any other shape or type; the message quotes both and says what to do.
     """
-    return source_of_pixels(checked(images), labels, "array of")
+    return source_of_array(images, labels, "array of")
 
 
 def open_arrays(images: Sequence[NDArray[Any]]) -> Source:
@@ -61,7 +62,7 @@ def open_arrays(images: Sequence[NDArray[Any]]) -> Source:
     pictures = []
     for number, image in enumerate(images):
         try:
-            pictures.append(picture(checked(image[None])[0]))
+            pictures.append(picture(_checked(image[None])[0]))
         except InputError as error:
             raise InputError(f"image {number}, as X = image[None]: {error}") from None
     return open_pictures(pictures)
@@ -107,26 +108,28 @@ def open_array_file(path: Path) -> Source:
         raise InputError(f"{path} is not a readable array file: {reason}") from None
     images, labels = found
     try:
-        return source_of_pixels(checked(images), labels, "array file of")
+        return source_of_array(images, labels, "array file of")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def source_of_pixels(
-    pixels: NDArray[np.uint8], labels: NDArray[Any] | None, opening: str
-) -> Source:
-    """Make a source of checked (N, H, W, K) pixels, named by their numbers.
+def source_of_array(images: NDArray[Any], labels: NDArray[Any] | None, opening: str) -> Source:
+    """Make a source of an array as in `open_array`, its images named by their numbers.
 
     Raises
     ------
     InputError
-        There is not one label for each image, or labels are bytes that are not ASCII.
+        As `open_array`; or there is not one label for each image, or labels are bytes that are not
+        ASCII.
     """
+    pixels = _checked(images)
     if labels is not None and labels.shape != (len(pixels),):
         raise InputError(
             f"labels of shape {labels.shape} do not fit {len(pixels)} images: give one for each"
         )
-    store = Pixels(partial(np.asarray, pixels), pixels.shape[1:])
+    store: Store = Pixels(partial(np.asarray, pixels), pixels.shape[1:])
+    if pixels.dtype == np.uint16:
+        store = Pictures([picture(one) for one in pixels])
     names = [str(index) for index in range(len(pixels))]
     return make_source(store, names, None if labels is None else _as_text(labels), opening)
 
@@ -141,13 +144,13 @@ def _as_text(labels: NDArray[Any]) -> NDArray[np.str_]:
         ) from None
 
 
-def checked(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Check an array of images and give it as (N, H, W, K) uint8; see `open_array`."""
+def _checked(images: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Check an array of images and give it as (N, H, W, K); see `open_array`."""
     advice = _type_advice(images) or _shape_advice(images)
     if advice:
         raise InputError(f"array of shape {images.shape}, type {images.dtype}: {advice}")
-    pixels = cast("NDArray[np.uint8]", images)
-    return pixels[..., None] if pixels.ndim == 3 else pixels
+    pixels = images[..., None] if images.ndim == 3 else images
+    return pixels.astype(images.dtype.newbyteorder("="), copy=False)
 
 
 def _shape_advice(images: NDArray[Any]) -> str | None:
@@ -175,6 +178,8 @@ def _type_advice(images: NDArray[Any]) -> str | None:
     """Say what to do about the type; None where it is right."""
     match images.dtype.kind, images.dtype.itemsize:
         case "u", 1:
+            return None
+        case "u", 2 if images.ndim < 4 or images.shape[3] == 1:
             return None
         case "O" | "U", _ if all(isinstance(i, str | PathLike) for i in images.flat):
             return "paths must be in one dimension"

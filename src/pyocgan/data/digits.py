@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import source_of_pixels
+from .arrays import source_of_array
 from .source import Source
 
 _TRAIN_SHARE = 0.8
@@ -21,7 +21,7 @@ def open_digits(split: str) -> Source:
 
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    everything = source_of_pixels(pixels[..., None], digits.target, "digits:")
+    everything = source_of_array(pixels[..., None], digits.target, "digits:")
     return everything.subset(_members(digits.target, split))
 
 

@@ -63,8 +63,9 @@ def open_source(
         same, an image, a list file (.txt, .csv, .tsv; its paths count from the folder it lies in),
         a .npy or .npz file, an IDX file, CIFAR-10's tar file; the name of a data set (see `NAMED`),
         unless such a path exists; a (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255, colour in
-        the order red, green, blue, or what NumPy makes one of; paths, Pillow's images, or arrays of
-        any sizes, in a list or whatever yields them; a `Source`.
+        the order red, green, blue, or what NumPy makes one of; grey ones of 16 bits in uint16;
+        paths, Pillow's images, or arrays of any sizes, in a list or whatever yields them; a
+        `Source`.
     split
         The part to open of a source that is divided into train and test; others are opened whole.
     data_root

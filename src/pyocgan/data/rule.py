@@ -154,8 +154,8 @@ class ImageRule:
         return result
 
 
-def picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Wrap (H, W, 1 or 3) uint8 pixels as a Pillow image."""
+def picture(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
+    """Wrap (H, W, 1 or 3) uint8 pixels, or (H, W, 1) uint16, as a Pillow image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
