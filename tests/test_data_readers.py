@@ -22,6 +22,7 @@ from data_fixtures import (
 )
 from pyocgan.data import ImageRule, UnreadableImage, infer_rule, open_source, read
 from pyocgan.data.listing import open_lines
+from pyocgan.data.opening import open_parts
 from pyocgan.errors import InputError, UsageError
 
 RULE = ImageRule((12, 16), 3)
@@ -331,6 +332,43 @@ def test_npz(tmp_path, arrays, labels):
     source = open_source(tmp_path / "a.npz")
     assert (None if source.labels is None else source.labels.tolist()) == labels
     np.testing.assert_array_equal(read(source, SMALL).pixels[..., 0], IMAGES)
+
+
+PARTED = {
+    "keras": ("x_{}", "y_{}", LABELS),
+    "medmnist": ("{}_images", "{}_labels", LABELS[:, None]),
+    "unlabelled": ("X_{}", "", None),
+}
+
+
+@pytest.mark.parametrize("kind", PARTED)
+def test_npz_of_train_and_test(tmp_path, kind):
+    images, labels, values = PARTED[kind]
+    path = tmp_path / "a.npz"
+    arrays = {images.format(part): IMAGES[:n] for part, n in (("train", 3), ("test", 2))}
+    if labels:
+        arrays |= {labels.format("train"): values, labels.format("test"): values[1:]}
+    np.savez(path, **arrays, val_images=IMAGES[:1])
+    train, test, both = (open_source(path, split=s) for s in ("train", "test", "all"))
+    known = labels and "2 classes (4, 10)"
+    assert train.description == f"train part of an array file: 3 images{known and ' in ' + known}"
+    assert train.names == ("train/0", "train/1", "train/2")
+    assert both.names == (*train.names, *test.names)
+    np.testing.assert_array_equal(read(train, SMALL).pixels[..., 0], IMAGES)
+    np.testing.assert_array_equal(read(both, SMALL).pixels[3:, ..., 0], IMAGES[:2])
+    if labels:
+        assert train.labels.tolist() == ["4", "10", "4"]
+        assert both.labels.tolist() == ["4", "10", "4", "10", "4"]
+    assert [len(part) for part in open_parts(path)] == [3, 2]
+
+
+def test_npz_without_a_test_part(tmp_path):
+    np.savez(tmp_path / "a.npz", train_images=IMAGES, val_images=IMAGES[:1])
+    assert len(open_source(tmp_path / "a.npz", split="test")) == 1
+    np.savez(tmp_path / "b.npz", x_train=IMAGES)
+    assert len(open_source(tmp_path / "b.npz")) == len(open_source(tmp_path / "b.npz", split="all"))
+    with pytest.raises(InputError, match=r"b\.npz: it holds no test part, only train"):
+        open_source(tmp_path / "b.npz", split="test")
 
 
 def test_npz_classes_have_natural_order(tmp_path):
@@ -700,7 +738,7 @@ def test_an_array_files_error_names_the_file(tmp_path):
 
 def test_text_called_npy_brings_no_advice_to_unpickle(tmp_path):
     (tmp_path / "x.npy").write_text("0,1,2\n")
-    with pytest.raises(InputError, match=r"x\.npy is not a readable array file") as caught:
+    with pytest.raises(InputError, match=r"x\.npy: this is not a readable array file") as caught:
         open_source(tmp_path / "x.npy")
     assert "pickle" not in str(caught.value)
 

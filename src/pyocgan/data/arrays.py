@@ -1,4 +1,4 @@
-"""Images in memory: arrays, also as .npy and .npz files, and Pillow's.
+"""Images in memory: arrays and Pillow's.
 
 Shapes: N images, H W pixels, K channels.
 
@@ -9,14 +9,12 @@ or white depends on who wrote it, so the one who knows must convert, and the mes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
@@ -25,9 +23,6 @@ from ..errors import InputError
 from .rule import DARK, picture
 from .source import Source, make_source
 from .stores import Pictures, Pixels, Store
-
-_IMAGE_KEYS = ("X", "x", "images")
-_LABEL_KEYS = ("y", "labels")
 
 
 def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Source:
@@ -39,7 +34,7 @@ def open_array(images: NDArray[Any], labels: NDArray[Any] | None = None) -> Sour
         (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, 0 to 255; or (N, H, W) or (N, H, W, 1)
         uint16, of which `infer_rule` sees how many bits are in use.
     labels
-        (N,) class names or numbers.
+        (N,) or (N, 1) class names or numbers.
 
     Raises
     ------
@@ -87,34 +82,13 @@ def open_pictures(images: Sequence[Image]) -> Source:
     return make_source(Pictures(images), names, None, "list of")
 
 
-def open_array_file(path: Path) -> Source:
-    """Open a .npy file of images, or a .npz file of images and, if it has them, labels.
-
-    Images are the array ``X``, ``x`` or ``images``, or the only one besides the labels ``y`` or
-    ``labels``.
-
-    Raises
-    ------
-    InputError
-        The file is damaged, holds pickled objects, or no images as in `open_array`.
-    """
-    try:
-        found = _load(path)
-    except InputError:
-        raise
-    except Exception as error:  # damaged zip and npy headers make numpy raise almost anything
-        # NumPy's advice is to unpickle what it does not know, which would run it.
-        reason = "it holds no array of NumPy's" if "allow_pickle" in str(error) else error
-        raise InputError(f"{path} is not a readable array file: {reason}") from None
-    images, labels = found
-    try:
-        return source_of_array(images, labels, "array file of")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def source_of_array(images: NDArray[Any], labels: NDArray[Any] | None, opening: str) -> Source:
-    """Make a source of an array as in `open_array`, its images named by their numbers.
+def source_of_array(
+    images: NDArray[Any],
+    labels: NDArray[Any] | None,
+    opening: str,
+    names: Sequence[str] | None = None,
+) -> Source:
+    """Make a source of an array as in `open_array`, its images named by default by their numbers.
 
     Raises
     ------
@@ -123,15 +97,15 @@ def source_of_array(images: NDArray[Any], labels: NDArray[Any] | None, opening: 
         ASCII.
     """
     pixels = _checked(images)
-    if labels is not None and labels.shape != (len(pixels),):
+    if labels is not None and labels.shape not in ((len(pixels),), (len(pixels), 1)):
         raise InputError(
             f"labels of shape {labels.shape} do not fit {len(pixels)} images: give one for each"
         )
     store: Store = Pixels(partial(np.asarray, pixels), pixels.shape[1:])
     if pixels.dtype == np.uint16:
         store = Pictures([picture(one) for one in pixels])
-    names = [str(index) for index in range(len(pixels))]
-    return make_source(store, names, None if labels is None else _as_text(labels), opening)
+    names = [str(index) for index in range(len(pixels))] if names is None else names
+    return make_source(store, names, None if labels is None else _as_text(labels.ravel()), opening)
 
 
 def _as_text(labels: NDArray[Any]) -> NDArray[np.str_]:
@@ -222,27 +196,3 @@ def _float_advice(images: NDArray[Any]) -> str:
     if low >= 0 and high <= 255:
         return f"{span}: X.round().astype('uint8')"
     return span
-
-
-def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    content = np.load(path, allow_pickle=False)
-    if not isinstance(content, NpzFile):
-        return content, None
-    with content:
-        return _from_npz(content, path)
-
-
-def _from_npz(content: NpzFile, path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    label_key = _first(_LABEL_KEYS, content.files)
-    others = [key for key in content.files if key != label_key]
-    image_key = _first(_IMAGE_KEYS, others) or (others[0] if len(others) == 1 else None)
-    if image_key is None:
-        raise InputError(
-            f"{path} holds the arrays {', '.join(content.files) or '(none)'}: "
-            f"name the images X, and their labels y"
-        )
-    return content[image_key], (content[label_key] if label_key else None)
-
-
-def _first(wanted: Iterable[str], present: Iterable[str]) -> str | None:
-    return next((key for key in wanted if key in present), None)

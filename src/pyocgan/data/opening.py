@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from ..errors import InputError, UsageError, system_reason, unknown
-from .arrays import open_array, open_array_file, open_arrays, open_pictures
+from .array_files import open_array_file
+from .arrays import open_array, open_arrays, open_pictures
 from .cifar import open_cifar
 from .decode import UnreadableImage, read_header
 from .folder import open_folder, open_image
@@ -37,9 +38,12 @@ ImageSource = (
 )
 Part = Literal["train", "test", "all"]  # of a data set
 
-_BY_SUFFIX: dict[str, Callable[[Path], Source]] = {
+_DIVISIBLE: dict[str, Callable[[Path, str], Source]] = {  # into train and test
     ".npy": open_array_file,
     ".npz": open_array_file,
+    ".zip": open_zip,
+}
+_WHOLE: dict[str, Callable[[Path], Source]] = {
     ".txt": open_list_file,
     ".csv": open_list_file,
     ".tsv": open_list_file,
@@ -61,11 +65,11 @@ def open_source(
     source
         A folder (one folder per class, or train and test, where it has them), a zip file of the
         same, an image, a list file (.txt, .csv, .tsv; its paths count from the folder it lies in),
-        a .npy or .npz file, an IDX file, CIFAR-10's tar file; the name of a data set (see `NAMED`),
-        unless such a path exists; a (N, H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255, colour in
-        the order red, green, blue, or what NumPy makes one of; grey ones of 16 bits in uint16;
-        paths, Pillow's images, or arrays of any sizes, in a list or whatever yields them; a
-        `Source`.
+        a .npy or .npz file (also as Keras and MedMNIST name the arrays in it), an IDX file,
+        CIFAR-10's tar file; the name of a data set (see `NAMED`), unless such a path exists; a (N,
+        H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255, colour in the order red, green, blue, or
+        what NumPy makes one of; grey ones of 16 bits in uint16; paths, Pillow's images, or arrays
+        of any sizes, in a list or whatever yields them; a `Source`.
     split
         The part to open of a source that is divided into train and test; others are opened whole.
     data_root
@@ -147,10 +151,9 @@ def holds_many(given: str) -> bool:
     """Say whether a path or name stands for many images: it is no image, as `open_source` goes."""
     path = Path(given)
     name = path.name.lower()
-    is_file_of_many = path.suffix.lower() in _listed() or is_idx_name(path.name)
-    is_archive = name.endswith((".zip", *_TAR_SUFFIXES))
+    is_file_of_many = path.suffix.lower() in _of_many() or name.endswith(_TAR_SUFFIXES)
     is_name = not path.exists() and find_named(given) is not None
-    return path.is_dir() or is_file_of_many or is_archive or is_name
+    return path.is_dir() or is_file_of_many or is_idx_name(path.name) or is_name
 
 
 def _open_path_or_name(given: PathText, split: str, data_root: PathText | None) -> Source:
@@ -191,22 +194,22 @@ def _open_any_folder(folder: Path, split: str) -> Source:
 
 def _open_file(path: Path, split: str) -> Source:
     suffix = path.suffix.lower()
-    if suffix in _BY_SUFFIX:
-        return _BY_SUFFIX[suffix](path)
+    if suffix in _DIVISIBLE:
+        return _DIVISIBLE[suffix](path, split)
+    if suffix in _WHOLE:
+        return _WHOLE[suffix](path)
     if is_idx_name(path.name):
         return open_idx(path)
-    if suffix == ".zip":
-        return open_zip(path, split)
     if path.name.lower().endswith(_TAR_SUFFIXES):
         return open_cifar(path, split)
     with suppress(UnreadableImage), path.open("rb") as file:
         read_header(file)
         return open_image(path)  # whatever it is called
     raise InputError(
-        f"{path} is of an unknown kind: images, zip files, lists ({', '.join(_listed())}), "
-        "IDX files and CIFAR-10's tar file can be read"
+        f"{path} is of an unknown kind: images, {', '.join(_of_many())} and IDX files, and "
+        "CIFAR-10's tar file can be read"
     )
 
 
-def _listed() -> list[str]:
-    return [suffix for suffix in _BY_SUFFIX if suffix not in SUFFIXES]
+def _of_many() -> list[str]:
+    return [suffix for suffix in (*_DIVISIBLE, *_WHOLE) if suffix not in SUFFIXES]
