@@ -233,7 +233,7 @@ def cut(folder):
 MODELS = {
     "empty folder": (lambda folder, _: folder.mkdir(), "is not a model: it has no model.json"),
     "a file": (lambda folder, _: folder.write_text("x"), "is not a model: it has no model.json"),
-    "nothing": (lambda folder, _: None, "is not a model: it has no model.json"),
+    "nothing": (lambda folder, _: None, "is not a model: it does not exist"),
     "unfinished": (unfinished, "is not a model: its training is not finished, and the same"),
     "newer": (changed(edit(format_version=7, pyocgan="9.9")), "use pyocgan 9.9, which wrote it"),
     "cut": (changed(cut), "cannot read"),

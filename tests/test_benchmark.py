@@ -361,7 +361,9 @@ def test_a_checkpoint_is_of_one_device(tmp_path, pools, monkeypatch):
     monkeypatch.setattr(import_module("torch").cuda, "is_available", lambda: True)
     assert path("auto") == path("cuda") != path("cpu")
     monkeypatch.setattr(import_module("torch").cuda, "is_available", lambda: False)
-    assert path("auto") == path("cpu") != path("cuda")
+    assert path("auto") == path("cpu")
+    with pytest.raises(UsageError, match="finds no such GPU"):
+        path("cuda")
 
 
 def test_a_checkpoint_is_of_one_code(tmp_path, pools, monkeypatch):

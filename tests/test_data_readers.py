@@ -721,6 +721,21 @@ def test_paths_may_come_from_whatever_yields_them(tmp_path):
         assert len(read(open_source(given), SMALL)) == 1
 
 
+def test_home_is_found_in_lists_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert len(read(open_source(["~/a.png"]), SMALL)) == 1
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (8, 8)).save(tmp_path / "~$a.png")
+    assert open_source(["~$a.png"]).names == ("~$a.png",)
+
+
+def test_many_images_do_not_flood_the_screen():
+    source = open_source(np.zeros((9000, 8, 8), np.uint8))
+    assert len(repr(source)) < 300
+    assert len(repr(read(source, SMALL))) < 300
+
+
 def test_what_makes_an_array_is_taken_as_one():
     tensor = torch.zeros((2, 8, 8, 3), dtype=torch.uint8)
     assert len(open_source(tensor)) == 2

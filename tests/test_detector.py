@@ -18,14 +18,15 @@ from safetensors.numpy import load_file, save
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
+from sklearn.utils import get_tags
 
-from conftest import tiny, tiny_flags
+from conftest import TINY, tiny, tiny_flags
 from pyocgan import evidence, model_folder
 from pyocgan.baselines import BASELINES
 from pyocgan.config import Config
 from pyocgan.data import ImageRule, open_source
 from pyocgan.detector import NoveltyDetector
-from pyocgan.errors import InputError, ModelError, OcganError, UsageError
+from pyocgan.errors import ImageWarning, InputError, ModelError, OcganError, UsageError
 
 ASKING = (
     "novelty_scores",
@@ -182,7 +183,53 @@ def test_a_drawn_seed_goes_on_from_no_checkpoint(eights, tmp_path):
         next(fitting)
 
 
-@pytest.mark.parametrize("settings", [["epochs"], "epochs", 3])
+def test_a_checkpoint_is_a_file(eights, tmp_path):
+    with pytest.raises(UsageError, match="is a folder: name a file"):
+        next(tiny().iter_fit(eights, checkpoint=tmp_path))
+
+
+def test_nothing_is_left_of_an_earlier_fit_but_what_was_asked_for(detector, eights):
+    again = copy.copy(detector).set_params(settings=TINY | {"latent_size": 9})
+    steps = again.iter_fit(eights)
+    next(steps)
+    steps.close()
+    learned = {name for name in vars(again) if name.endswith("_")}
+    assert {"config_", "rule_", "split_", "notes_"} <= learned
+    assert learned.isdisjoint({"networks_", "threshold_", "calibration_", "history_", "oddest_"})
+    assert again.config_.latent_size == 9
+    with pytest.raises(NotFittedError):
+        again.predict(eights)
+
+
+def test_torch_as_the_users_program_has_set_it(detector, model, eights):
+    with torch.no_grad():
+        fitted = tiny().fit(eights)
+    expected = detector.novelty_scores(eights)
+    np.testing.assert_array_equal(fitted.novelty_scores(eights), expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(detector.novelty_scores(eights), expected)
+        for make in (lambda: tiny().fit(eights), lambda: NoveltyDetector.load(model)):
+            with pytest.raises(UsageError, match=r"^torch makes torch\.float64 by default here"):
+                make()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), "cpu:0"])
+def test_devices_as_torch_names_them(detector, eights, device, tmp_path):
+    fitted = tiny(device=device).fit(eights)
+    np.testing.assert_array_equal(fitted.novelty_scores(eights), detector.novelty_scores(eights))
+    fitted.save(tmp_path)
+    assert NoveltyDetector.load(tmp_path).device == str(device)
+
+
+def test_tags_say_what_is_taken(detector):
+    tags = get_tags(detector).input_tags
+    assert (tags.two_d_array, tags.three_d_array) == (False, True)
+
+
+@pytest.mark.parametrize("settings", [["epochs"], "epochs", 3, Config()])
 def test_settings_name_fields(eights, settings):
     with pytest.raises(UsageError, match=r"must name fields, such as \{'epochs': 20\}"):
         NoveltyDetector(settings=settings, fpr=0.1).fit(eights)
@@ -407,6 +454,49 @@ def test_a_folder_equals_the_array_of_its_images(detector, eights, tmp_path):
     np.testing.assert_array_equal(fitted.novelty_scores(eights), expected)
 
 
+def test_rows_of_a_divided_folder_are_those_of_its_test_part(detector, eights, tmp_path):
+    for index, pixels in enumerate(eights[:12]):
+        folder = tmp_path / ("train" if index < 8 else "test") / "good"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{index:03}.png")
+    names = open_source(tmp_path, split="test").names
+    assert [name[:10] for name in names] == ["test/good/"] * 4
+    expected = detector.novelty_scores(eights[8:12])
+    np.testing.assert_array_equal(detector.novelty_scores(tmp_path), expected)
+
+
+def warned(call, *arguments):
+    """The image warnings of a call; each must blame the line that made it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call(*arguments)
+    ours = [one for one in caught if one.category is ImageWarning]
+    assert {one.filename for one in ours} <= {__file__}
+    return [str(one.message) for one in ours]
+
+
+def test_images_that_are_perhaps_not_what_they_are_taken_for_are_warned_of(eights, tmp_path):
+    for index, pixels in enumerate(eights[:40]):
+        folder = tmp_path / ("good" if index < 30 else "bad")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{index:03}.png")
+    detector = tiny(settings={"epochs": 1})
+    (message,) = warned(detector.fit, tmp_path)
+    assert message.startswith("all 2 classes (bad, good) are taken for normal")
+    (message,) = warned(detector.fit, eights // 16)
+    assert message.startswith("the brightest pixel is 15 of 255")
+    assert warned(detector.fit, eights) == []
+    wide = np.zeros((2, 8, 16), np.uint8)
+    for ask in (detector.predict, detector.novelty_scores, detector.heatmap):
+        (message,) = warned(ask, wide)
+        assert message.startswith("images of another shape than those learned")
+        assert warned(ask, eights[:2]) == []
+    (message,) = warned(detector.predict, eights[:2].astype(np.uint16))
+    assert message.startswith("of 16 bits 8 seem to be in use")
+    (message,) = warned(detector.score_batches, wide)
+    assert "another shape" in message
+
+
 def test_what_is_unreadable_is_left_out_only_where_asked(eights, tmp_path):
     for index, pixels in enumerate(eights[:40]):
         Image.fromarray(pixels).save(tmp_path / f"{index:03}.png")
@@ -430,7 +520,9 @@ def test_rows_stay_those_of_the_images_whatever_is_skipped(detector, tmp_path, a
     detector = copy.copy(detector)
     for skip in (False, True):
         detector.skip_unreadable = skip
-        with pytest.raises(InputError, match=r"b\.png.* image; score_batches skips such files"):
+        with pytest.raises(
+            InputError, match=r"b\.png.* image; score_batches skips such images after set_params"
+        ):
             getattr(detector, ask)(paths)
     detector.skip_unreadable = False
     with pytest.raises(InputError, match=r"b\.png.* image; --skip-unreadable"):
@@ -468,11 +560,15 @@ def test_generated_images(detector):
     s = np.random.default_rng(0).uniform(-1, 1, (300, 4)).astype(np.float32)
     np.testing.assert_array_equal(detector.decode(s), pictures)
     np.testing.assert_array_equal(detector.decode(s.astype(np.float64)), pictures)
+    np.testing.assert_array_equal(detector.decode(s.tolist()), pictures)
+    assert not np.array_equal(*(detector.generate(9, random_state=None) for _ in range(2)))
+    with pytest.raises(UsageError, match="random_state = -3 must be a whole number"):
+        detector.generate(2, random_state=-3)
     for n in (-1, 2.5, None):
         with pytest.raises(UsageError, match=f"n = {n} must be a whole number"):
             detector.generate(n)
     for points in (np.zeros(4), np.zeros((2, 5)), np.full((1, 4), np.nan), np.full((1, 4), 1.5)):
-        with pytest.raises(UsageError, match=r"must be \(n, 4\), every number in \[-1, 1\]"):
+        with pytest.raises(UsageError, match=r"must be \(n, 4\), each number in \[-1, 1\]"):
             detector.decode(points)
 
 
@@ -692,6 +788,21 @@ def contents(folder):
 @pytest.fixture
 def copied(model, tmp_path):
     return Path(shutil.copytree(model, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("content", ['{"format": "layers-model"}', "[1]"])
+def test_another_programs_description_is_not_replaced(detector, tmp_path, content):
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises(OcganError, match=r"model\.json' is another program's: save to another"):
+        detector.save(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == [content]
+
+
+@pytest.mark.parametrize("value", [Path("x"), float("nan"), object()])
+def test_what_is_kept_beside_a_model_is_json(detector, tmp_path, value):
+    with pytest.raises(UsageError, match=r"^about = .* must be of JSON's types: "):
+        detector.save(tmp_path / "m", about={"k": value})
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize("failing", [1, 2])

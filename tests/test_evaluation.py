@@ -77,6 +77,8 @@ def test_zeros_and_ones_and_lists_are_truth():
     result = evaluate(scores, is_novel, labels, ["a", "b", "c"])
     assert result.auroc_by_class == {"b": 1.0, "c": 1.0}
     assert evaluate(scores, np.array(is_novel, int), np.array(labels), ["a", "b", "c"]) == result
+    numbers = ["abc".index(label) for label in labels]
+    assert evaluate(scores, is_novel, numbers, range(3)).auroc_by_class == {"1": 1.0, "2": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -85,8 +87,9 @@ def test_zeros_and_ones_and_lists_are_truth():
         (np.arange(4.0), [1, -1, 1, -1], r"got \[-1, 1\]: .* give truth == -1"),
         (np.arange(4.0), ["yes", "no", "no", "no"], "True .novel. or False"),
         (np.arange(3.0), [0, 1, 0, 1], "for each image, got 3, 4,"),
-        ([0.5, np.nan, 0.1, 0.2], [0, 1, 0, 1], "of the scores 3 finite"),
-        ([[0.5], [0.1]], [0, 1], "one finite score"),
+        ([0.5, np.nan, 0.1, 0.2], [0, 1, 0, 1], r"of shape \(4,\) and 3 of them finite"),
+        ([[0.5], [0.1]], [0, 1], r"got 2, 2, the scores of shape \(2, 1\)"),
+        ([0.5, 0.1], [0, None], r"got \[0, None\]"),
     ],
 )
 def test_what_is_no_truth_or_no_score_is_refused(scores, is_novel, words):

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from .config import Config
     from .data import ImageRule, fetch, open_source
     from .detector import NoveltyDetector
-    from .errors import InputError, ModelError, OcganError, UsageError
+    from .errors import ImageWarning, InputError, ModelError, OcganError, UsageError
     from .evaluation import evaluate
     from .mistakes import suspicion
 
 _HOME = {
     "Config": "config",
     "ImageRule": "data",
+    "ImageWarning": "errors",
     "InputError": "errors",
     "ModelError": "errors",
     "NoveltyDetector": "detector",
@@ -33,6 +34,7 @@ _HOME = {
 __all__ = [
     "Config",
     "ImageRule",
+    "ImageWarning",
     "InputError",
     "ModelError",
     "NoveltyDetector",

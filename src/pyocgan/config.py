@@ -394,7 +394,9 @@ def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
 def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with every value of its field's type; refuse unknown keys."""
     if not isinstance(settings, Mapping):
-        raise UsageError(f"settings = {settings!r} must name fields, such as {{'epochs': 20}}")
+        raise UsageError(
+            f"settings of type {type(settings).__name__} must name fields, such as {{'epochs': 20}}"
+        )
     return {name: _typed(name, value) for name, value in settings.items()}
 
 

@@ -15,9 +15,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import safetensors.torch as safetensors
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from .data import (
     ImageRule,
     Images,
     ImageSource,
+    Source,
     UnreadableImage,
     copies_note,
     dark_note,
@@ -37,9 +38,10 @@ from .data import (
     read_batches,
     read_inferred,
 )
+from .data.inferring import fitting_notes
 from .data.tree import natural_key
-from .devices import DEVICES, check_names, settle_device
-from .errors import InputError, OcganError, UsageError, caught, listed
+from .devices import check_default_type, settle_device, settle_precision
+from .errors import InputError, OcganError, UsageError, caught, listed, warn
 from .files import expanded
 from .images import to_pixels
 from .networks import Networks
@@ -61,9 +63,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     colour as red, green, blue; a uint16 array of grey images; a folder, zip or list file; the name
     of a data set; paths, arrays or Pillow's images in a list. They may have any size, and are
     resized as `rule_` says. Rows are in their order: of a folder, where 2 comes before 10, in that
-    of ``open_source(folder).names``. Of a source that is divided into train and test, `fit` takes
-    the train part and whatever scores the test part, as the command does; one class of several is
-    learned by ``fit(open_source(folder).of_class(name))``.
+    of ``open_source(folder, split="test").names``. Of a source that is divided into train and test,
+    `fit` takes the train part and whatever scores the test part, as the command does; one class of
+    several is learned by ``fit(open_source(folder).of_class(name))``.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         `numpy.random.RandomState`, draws another with every fit, which is in `parameters_`.
     device, precision
         ``"auto"`` (CUDA where it is, else the CPU; float32), or ``"cpu"``, ``"cuda"``, ``"mps"``
-        and ``"32-true"``, ``"bf16-mixed"``.
+        (also with a number, ``"cuda:1"``) and ``"32-true"``, ``"bf16-mixed"``.
     skip_unreadable
         In `fit` and `score_batches`, leave out files that cannot be read and list them, in
         `skipped_` and with the images, instead of raising. Methods that give a row for each image
@@ -131,7 +133,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         settings: Mapping[str, Any] | None = None,
         fpr: float = 0.01,
         random_state: int | np.random.RandomState | None = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         skip_unreadable: bool = False,
     ) -> None:
@@ -148,6 +150,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ImageSource, y: object = None) -> Self:
         """Learn the class that all of `X` belongs to. `y` is ignored.
 
+        It warns (`ImageWarning`) where the images are of several classes, or nearly black. Scoring
+        warns where they are squeezed otherwise than those learned, or use fewer bits.
+
         Raises
         ------
         InputError
@@ -155,8 +160,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         UsageError
             A setting that does not exist or is out of its range.
         """
-        for _ in self.iter_fit(X):
+        prepared, training = self._begin(X, None)
+        warn(*prepared.oddities)
+        for _ in training.run():
             pass
+        self._finish(prepared, training)
         return self
 
     def iter_fit(
@@ -195,6 +203,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 f"random_state = {self.random_state!r} must be a whole number with a checkpoint: "
                 "another seed would be drawn to go on from it"
             )
+        if checkpoint is not None and checkpoint.is_dir():
+            raise UsageError(f"the checkpoint {str(checkpoint)!r} is a folder: name a file")
         prepared = self._prepare(X)
         training = Training(
             prepared.config,
@@ -206,27 +216,33 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         )
         if checkpoint is not None and resume and checkpoint.exists():
             training.load(checkpoint, self._identity(prepared, training))
-        self.__dict__.pop("calibration_", None)  # fitted again only when it ends well
+        for learned in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, learned)  # fitted again only when it ends well
         self.config_, self.rule_, self.split_ = prepared.config, prepared.rule, prepared.split
         self.notes_, self.skipped_ = prepared.notes, prepared.skipped
         self.fingerprint_ = prepared.fingerprint
         self.about_: dict[str, Any] = {}
-        settled = {"fpr": check_fpr(self.fpr), "random_state": prepared.seed}
-        self.parameters_ = self.get_params() | settled
-        if self.settings is not None:
-            self.parameters_["settings"] = dict(self.settings)
+        self.parameters_ = self.get_params() | {
+            "fpr": check_fpr(self.fpr),
+            "random_state": prepared.seed,
+            "device": str(self.device),
+            "settings": None if self.settings is None else dict(self.settings),
+        }
         return prepared, training
 
     def _prepare(self, X: ImageSource) -> _Prepared:
         """Read the images, settle what is "auto", and share the images out."""
         check_fpr(self.fpr)
         seed = settled_seed(self.random_state)
-        check_names(self.device, self.precision)
+        settle_device(self.device)
+        settle_precision(self.precision)
+        check_default_type()
         rule, notes, images = self.images_to_learn(X)
         config = settle(self.preset, check_settings(self.settings or {}), rule)
         # A copy held out would look better known than any new image: rates would not hold.
         distinct = images.distinct()
         n, copies = len(distinct), copies_note(images, distinct)
+        oddities = (*_classes_note(distinct), *dark_note(images))
         try:
             split = split_counts(
                 n,
@@ -242,7 +258,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             seed=seed,
             config=config,
             rule=rule,
-            notes=(*notes, *copies, *_classes_note(distinct), *dark_note(images)),
+            notes=(*notes, *copies, *oddities),
+            oddities=oddities,
             skipped=images.skipped,
             split=split,
             fingerprint=images.fingerprint(),
@@ -309,7 +326,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def novelty_scores(self, X: ImageSource) -> NDArray[np.float64]:
         """Return the score of each image: (N,) float64, larger = more novel.
 
-        The preset paper's is the reconstruction error, in [0, 4]; `pyocgan.novelty` has others.
+        A function of the image and the model alone, but for rounding of about 1e-6, for which
+        verdicts allow. The preset paper's is the reconstruction error, in [0, 4];
+        `pyocgan.novelty` has others.
         """
         return self._of_each(X, evidence.novelty_scores)
 
@@ -318,14 +337,13 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         With `skip_unreadable`, files that cannot be read are in the images' `skipped`.
         """
-        check_is_fitted(self)
-        return self._score_batches(X)
+        return self._score_batches(self._opened(X))
 
-    def _score_batches(self, X: ImageSource) -> Iterator[tuple[Images, NDArray[np.float64]]]:
-        for images in self._read(X, SKIPPING, skip_unreadable=self.skip_unreadable):
+    def _score_batches(self, source: Source) -> Iterator[tuple[Images, NDArray[np.float64]]]:
+        for images in self._read(source, SKIPPING, skip_unreadable=self.skip_unreadable):
             yield images, self._scores(images.pixels)
 
-    def fit_predict(self, X: ImageSource, y: None = None) -> NDArray[np.int64]:
+    def fit_predict(self, X: ImageSource, y: object = None) -> NDArray[np.int64]:
         """Fit, and return for each of the same images 1 where it is normal, −1 where it is novel.
 
         Of images that are divided into train and test, the train part.
@@ -386,21 +404,25 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return De(En(x)) as images: uint8 (N, H, W, K), H and W at most `network_side`."""
         return self._of_each(X, evidence.reconstructions)
 
-    def generate(self, n: int, *, random_state: int = 0) -> NDArray[np.uint8]:
-        """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K), as `reconstruct`."""
+    def generate(self, n: int, *, random_state: int | None = 0) -> NDArray[np.uint8]:
+        """Return De(s) for `n` points s ~ U(-1, 1)^d: uint8 (n, H, W, K), as `reconstruct`.
+
+        With `random_state` None they are others every time.
+        """
         check_is_fitted(self)
         d = self.config_.latent_size
         shape = _whole("n", n), d
-        s = np.random.default_rng(random_state).uniform(-1, 1, shape).astype(np.float32)
-        return self.decode(s)
+        seed = None if random_state is None else _whole("random_state", random_state)
+        return self.decode(np.random.default_rng(seed).uniform(-1, 1, shape))
 
-    def decode(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def decode(self, s: ArrayLike) -> NDArray[np.uint8]:
         """Return De(s) for points s of the latent cube, (n, d) in [-1, 1]: uint8 (n, H, W, K)."""
         check_is_fitted(self)
         d = self.config_.latent_size
-        if np.ndim(s) != 2 or np.shape(s)[1] != d or not (np.abs(s) <= 1).all():
+        s = np.asarray(s, np.float32)
+        if s.ndim != 2 or s.shape[1] != d or not (np.abs(s) <= 1).all():
             raise UsageError(
-                f"points s of shape {np.shape(s)} must be (n, {d}), every number in [-1, 1]"
+                f"points s of shape {s.shape} must be (n, {d}), each number in [-1, 1]"
             )
         parts = np.split(s, range(READ_AT_ONCE, len(s), READ_AT_ONCE))
         return np.concatenate([to_pixels(scoring.decode(self.networks_, part)) for part in parts])
@@ -410,10 +432,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def save(self, folder: str | Path, *, about: Mapping[str, Any] | None = None) -> None:
         """Write the model to a folder (safetensors and JSON), atomically.
 
-        `about` is kept beside it: where the images came from, which command made it. By default
-        it is `about_`.
+        `about` is kept beside it, of JSON's types: where the images came from, which command made
+        it. By default it is `about_`. An earlier model in the folder gives way.
         """
         check_is_fitted(self)
+        about = dict(self.about_ if about is None else about)
+        try:
+            json.dumps(about, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"about = {about!r} must be of JSON's types: {error}") from None
         description = {
             "parameters": self.parameters_,
             "config": self.config_.to_dict(),
@@ -426,7 +453,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             "skipped": [list(entry) for entry in self.skipped_],
             "oddest": list(self.oddest_),
             "history": [asdict(record) for record in self.history_],
-            "about": dict(self.about_ if about is None else about),
+            "about": about,
         }
         tensors = {k: v.cpu().contiguous() for k, v in self.networks_.state_dict().items()}
         state = self.evidence_.state_dict()
@@ -435,7 +462,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         model_folder.write(expanded(folder), safetensors.save(tensors), description)
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu") -> Self:
+    def load(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> Self:
         """Read a model from a folder that `save` wrote.
 
         Raises
@@ -446,6 +473,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             A device that is not here.
         """
         folder = expanded(folder)
+        check_default_type()
         with model_folder.understanding(folder):
             content, weights = model_folder.read(folder)
             tensors = safetensors.load(weights)
@@ -454,17 +482,14 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         detector._move(device)
         return detector
 
-    def _move(self, device: str) -> None:
-        device = str(device)  # of a torch.device, too
-        if device.partition(":")[0] not in DEVICES:
-            raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
-        device = settle_device(device)
+    def _move(self, device: str | torch.device) -> None:
+        name = settle_device(device)
         try:
-            self.networks_.to(device)
-            self.evidence_.to(device)
+            self.networks_.to(name)
+            self.evidence_.to(name)
         except (RuntimeError, AssertionError) as error:  # what torch raises of either kind
             reason = str(error).partition("\n")[0]
-            raise UsageError(f"device = {device!r} cannot be used here: {reason}") from None
+            raise UsageError(f"device = {name!r} cannot be used here: {reason}") from None
 
     def _restore(self, content: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
         self.parameters_ = content["parameters"]
@@ -503,21 +528,27 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ask: Callable[[evidence.Evidence, Networks, NDArray[np.uint8]], NDArray[Number]],
     ) -> NDArray[Number]:
         """Ask of all images, a bounded number at a time."""
-        batches = self._read(X)
+        batches = self._read(self._opened(X))
         return np.concatenate(
             [ask(self.evidence_, self.networks_, images.pixels) for images in batches]
         )
 
+    def _opened(self, X: ImageSource) -> Source:
+        """Open images that are to be scored; warn of what may make them novel."""
+        check_is_fitted(self)
+        source = open_source(X, split="test")
+        warn(*fitting_notes(source, self.rule_, odd_alone=True))
+        return source
+
     def _read(
         self,
-        X: ImageSource,
-        advice: str = "score_batches skips such files with skip_unreadable=True",
+        source: Source,
+        advice: str = "score_batches skips such images after set_params(skip_unreadable=True)",
         *,
         skip_unreadable: bool = False,
     ) -> Iterator[Images]:
-        """Read images; unless asked to, skip none, so that rows stay those of `X`."""
-        check_is_fitted(self)
-        source, number = open_source(X, split="test"), READ_AT_ONCE
+        """Read images; unless asked to, skip none, so that there is a row for each."""
+        number = READ_AT_ONCE
         if source.is_decoded:  # nothing is gained by reading ahead
             device = scoring.device_of(self.networks_)
             number = max(number, scoring.at_once(self.rule_.image_size, device))
@@ -528,6 +559,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "calibration_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
+        return tags
 
 
 def fit_together(
@@ -580,6 +616,7 @@ class _Prepared:
     config: Config
     rule: ImageRule
     notes: tuple[str, ...]
+    oddities: tuple[str, ...]  # among these
     skipped: tuple[tuple[str, str], ...]
     split: SplitCounts
     fingerprint: str

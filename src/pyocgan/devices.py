@@ -17,41 +17,72 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
-def settle_device(device: str) -> str:
-    """Return CUDA where it is, else the CPU, for auto: nobody has tried mps. Others stay."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def settle_device(device: object) -> str:
+    """Return the device that is meant; for auto CUDA where it is, else the CPU: nobody tried mps.
+
+    Parameters
+    ----------
+    device
+        One of `DEVICES`, perhaps with a number, as cuda:1; or torch's own name of it.
+
+    Raises
+    ------
+    UsageError
+        It is none of these, or not here.
+    """
+    name = str(device)
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or not (number or "0").isdecimal():
+        raise UsageError(f"device = {name!r} must be one of {', '.join(DEVICES)}")
+    if kind == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    is_here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not is_here.get(kind, True):
+        raise UsageError(
+            f"device = {name!r} cannot be used here: PyTorch finds no such GPU; take 'cpu'"
+        )
+    return name
 
 
 def settle_precision(precision: str) -> str:
-    """Return float32 for auto, until bfloat16 is measured to train as well. Others stay."""
+    """Return float32 for auto, until bfloat16 is measured to train as well. Others stay.
+
+    Raises
+    ------
+    UsageError
+        It is none of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
     return "32-true" if precision == "auto" else precision
 
 
-def check_names(device: str, precision: str) -> None:
-    """Refuse what is none of `DEVICES` or `PRECISIONS`."""
-    if device not in DEVICES:
-        raise UsageError(f"device = {device!r} must be one of {', '.join(DEVICES)}")
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
+def check_default_type() -> None:
+    """Refuse to make networks of other numbers than float32, for the user's program asks for them.
+
+    Raises
+    ------
+    UsageError
+        Naming the type.
+    """
+    if (kind := torch.get_default_dtype()) != torch.float32:
+        raise UsageError(
+            f"torch makes {kind} by default here, where networks are of float32: call "
+            "torch.set_default_dtype(torch.float32) first"
+        )
 
 
-def open_fabric(device: str, precision: str) -> Fabric:
+def open_fabric(device: object, precision: str) -> Fabric:
     """Open Lightning Fabric on one device, quietly."""
-    check_names(device, precision)
+    name, settled = settle_device(device), cast("Any", settle_precision(precision))
     from lightning_fabric import Fabric  # seconds to import: only when training
 
-    device, settled = settle_device(device), cast("Any", settle_precision(precision))
-    is_here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not is_here.get(device, True):
-        raise UsageError(
-            f"device = {device!r} cannot be used here: PyTorch finds no such GPU; take 'cpu'"
-        )
+    kind, _, number = name.partition(":")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning_fabric")  # for good, as in `data.decode`
     try:
-        return Fabric(accelerator=device, devices=1, precision=settled)
+        devices = [int(number)] if number and kind == "cuda" else 1
+        return Fabric(accelerator=kind, devices=devices, precision=settled)
     except (RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
-        raise UsageError(f"device = {device!r} cannot be used here: {line}") from None
+        raise UsageError(f"device = {name!r} cannot be used here: {line}") from None

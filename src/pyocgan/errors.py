@@ -1,10 +1,13 @@
 """The named exceptions. The library raises them; only the command turns them into one line.
 
-Each names what came in and what to do. ``exit_code`` is what ``ocgan`` returns for it.
+Each names what came in and what to do. ``exit_code`` is what ``ocgan`` returns for it. What may be
+meant and may be a mistake is an `ImageWarning`, of which the command makes a note.
 """
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
@@ -40,6 +43,19 @@ class TrainingInterruptedError(OcganError):
     """Training was interrupted; a checkpoint was written first."""
 
     exit_code = 130
+
+
+class ImageWarning(UserWarning):
+    """Images that are perhaps not what they are taken for."""
+
+
+def warn(*messages: str) -> None:
+    """Warn of images, at the line that called the package."""
+    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    for message in messages:
+        warnings.warn(message, ImageWarning, stacklevel=level)
 
 
 def system_reason(error: Exception) -> str:

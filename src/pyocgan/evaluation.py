@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ def evaluate(
     scores: ArrayLike,
     is_novel: ArrayLike,
     labels: ArrayLike | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Iterable[object] | None = None,
 ) -> Evaluation:
     """Measure scores against the truth.
 
@@ -44,7 +44,8 @@ def evaluate(
     is_novel
         (N,) True or 1 where an image is novel, False or 0 where it is normal.
     labels, classes
-        (N,) class names, and their order, for `Evaluation.auroc_by_class`; by default sorted.
+        (N,) class names or numbers, and their order, for `Evaluation.auroc_by_class`; by default
+        sorted.
 
     Raises
     ------
@@ -58,7 +59,8 @@ def evaluate(
     if len(set(lengths)) > 1 or scores.ndim != 1 or not np.isfinite(scores).all():
         raise InputError(
             "a test needs one finite score, one truth and one label, if any, for each image, got "
-            f"{', '.join(map(str, lengths))}, of the scores {np.isfinite(scores).sum()} finite"
+            f"{', '.join(map(str, lengths))}, the scores of shape {scores.shape} and "
+            f"{np.isfinite(scores).sum()} of them finite"
         )
     n_novel = int(is_novel.sum())
     n_normal = len(is_novel) - n_novel
@@ -88,10 +90,10 @@ def pixel_auroc(heat: NDArray[np.float32], is_defective: NDArray[np.bool_]) -> f
 
 def _truth(is_novel: ArrayLike) -> NDArray[np.bool_]:
     truth = np.asarray(is_novel)
-    values = set(np.unique(truth).tolist())
-    if truth.ndim != 1 or not values <= {False, True}:
+    values = sorted({*truth.ravel().tolist()}, key=str)
+    if truth.ndim != 1 or not {*values} <= {False, True}:
         raise InputError(
-            f"the truth must be True (novel) or False for each image, got {sorted(values)[:4]}: of "
+            f"the truth must be True (novel) or False for each image, got {values[:4]}: of "
             "scikit-learn's -1 and 1 give truth == -1"
         )
     return truth.astype(bool)
@@ -101,10 +103,10 @@ def _auroc_by_class(
     scores: NDArray[np.float64],
     is_novel: NDArray[np.bool_],
     labels: NDArray[Any] | None,
-    classes: Sequence[str] | None,
+    classes: Iterable[object] | None,
 ) -> dict[str, float]:
     if labels is None:
         return {}
-    classes = np.unique(labels).tolist() if classes is None else classes
-    chosen = {c: ~is_novel | (labels == c) for c in classes if (is_novel & (labels == c)).any()}
+    names = np.unique(labels).tolist() if classes is None else [str(c) for c in classes]
+    chosen = {c: ~is_novel | (labels == c) for c in names if (is_novel & (labels == c)).any()}
     return {c: float(roc_auc_score(is_novel[who], scores[who])) for c, who in chosen.items()}

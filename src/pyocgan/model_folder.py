@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from . import __version__
-from .errors import InputError, ModelError, UsageError, system_reason
+from .errors import InputError, ModelError, OcganError, UsageError, system_reason
 from .files import write_bytes, write_json
 
 DESCRIPTION = "model.json"
@@ -26,7 +26,14 @@ FORMAT_VERSION = 2
 
 
 def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
-    """Write safetensors and description; an earlier model in `folder` gives way at the end."""
+    """Write safetensors and description; an earlier model in `folder` gives way at the end.
+
+    Raises
+    ------
+    OcganError
+        The folder cannot be written, or has a `model.json` that is another program's.
+    """
+    _check_own(folder / DESCRIPTION)
     digest = hashlib.sha256(weights).hexdigest()
     name = f"weights-{digest[:12]}.safetensors"
     header = {
@@ -49,6 +56,14 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
     for old in folder.glob(f"weights-{'[0-9a-f]' * 12}.safetensors"):
         if not _names(folder, old.name):  # another process may have written since
             old.unlink(missing_ok=True)
+
+
+def _check_own(path: Path) -> None:
+    """Refuse to replace what is no model's description; a damaged one may be ours."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise OcganError(f"{str(path)!r} is another program's: save to another folder")
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -113,6 +128,8 @@ def _missing(folder: Path) -> str:
         return "its training is not finished, and the same ocgan train goes on with it"
     if folder.name == DESCRIPTION:
         return f"name the folder {str(folder.parent)!r}"
+    if not folder.exists():
+        return "it does not exist"
     return f"it has no {DESCRIPTION}; ocgan train makes one"
 
 

@@ -102,7 +102,7 @@ class Training:
         validation: NDArray[np.uint8],
         *,
         seed: int,
-        device: str = "auto",
+        device: object = "auto",
         precision: str = "auto",
     ) -> None:
         self.config, self.seed = config, seed
@@ -275,8 +275,11 @@ class Training:
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Set the precision, and keep transformed weights: no formula need know of either."""
-        with self.fabric.autocast(), transforms_kept():
+        """Set the precision, and keep transformed weights: no formula need know of either.
+
+        Nor of gradients that the caller has switched off.
+        """
+        with torch.enable_grad(), self.fabric.autocast(), transforms_kept():
             yield
 
     def count(self, seconds: float) -> Record | None:

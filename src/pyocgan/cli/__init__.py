@@ -11,12 +11,13 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 
 import cyclopts
 
 from .. import __version__
-from ..errors import OcganError, UsageError, system_reason
+from ..errors import ImageWarning, OcganError, UsageError, system_reason
 from . import terminal
 from .benchmark import app as benchmark_app
 from .data import app as data_app
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if getattr(sys, name) is None:  # closed, as by >&-
             loses = name == "stdout" and (not argv or argv[0] not in SAYS_WHERE)
             setattr(sys, name, _Closed() if loses else io.StringIO())
+    warnings.simplefilter("ignore", ImageWarning)  # of which there are notes
     for stream in (sys.stdin, sys.stdout):  # paths pass unchanged, whatever the locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")

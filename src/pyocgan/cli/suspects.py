@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Images
+from ..data import Images, dark_note
 from ..errors import UsageError
 from ..files import check_replaceable, write_bytes
 from ..tasks import Task
@@ -100,7 +100,7 @@ def suspects(
     terminal.note(f"looking at {images.description}")
     rule, notes, read = detector.images_to_learn(images.with_paths())
     terminal.note(*terminal.left_out(read.skipped))
-    terminal.note(f"images are {rule.describe()}", *notes)
+    terminal.note(f"images are {rule.describe()}", *notes, *dark_note(read))
     scores = np.empty(len(read))
     make = partial(unfitted, detector) if method == "ocgan" else BASELINES[method][1]
     ends = judged(make, read, parts, seed)

@@ -70,17 +70,23 @@ def infer_rule(
     return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, modes))
 
 
-def fitting_notes(source: Source, rule: ImageRule) -> tuple[str, ...]:
-    """Say what a rule that was made for other images does to these; by `LOOKED_AT` of them."""
+def fitting_notes(source: Source, rule: ImageRule, *, odd_alone: bool = False) -> tuple[str, ...]:
+    """Say what a rule that was made for other images does to these; by `LOOKED_AT` of them.
+
+    Or of this that alone which may make normal images novel.
+    """
     rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).astype(int))
     headers = _headers(source, rows.tolist())
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
-    notes = (*_size_notes(rule, sizes), *_shape_notes(rule, sizes), *_mode_notes(rule, modes))
-    if rule.bits < BITS[-1] or not any(map(_has_16_bits, modes)):
-        return notes
-    used = _bits_in_use(source, rows[:: -(-len(rows) // DECODED)].tolist())
-    return (*notes, *_dark_notes(used))
+    shapes = _shape_notes(rule, sizes)
+    dark: Iterator[str] = iter(())
+    if rule.bits == BITS[-1] and any(map(_has_16_bits, modes)):
+        used = _bits_in_use(source, rows[:: -(-len(rows) // DECODED)].tolist())
+        dark = _dark_notes(used)
+    if odd_alone:
+        return (*shapes, *dark)
+    return (*_size_notes(rule, sizes), *shapes, *_mode_notes(rule, modes), *dark)
 
 
 def read_inferred(

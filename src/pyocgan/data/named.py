@@ -96,7 +96,7 @@ class NamedSet:
         else:
             raise InputError(
                 f"{self.title} is not in {folder}: get it with `ocgan data fetch {self.name}`, "
-                "or say with --data-root DIR where it is"
+                "or say with --data-root DIR (data_root) where it is"
             )
         if source.labels is None:
             raise InputError(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 
@@ -43,9 +43,9 @@ class Images:
         (name, reason) of every image that could not be read.
     """
 
-    pixels: NDArray[np.uint8]
-    names: tuple[str, ...]
-    labels: NDArray[np.str_] | None
+    pixels: NDArray[np.uint8] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    labels: NDArray[np.str_] | None = field(repr=False)
     skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:

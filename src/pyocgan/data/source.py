@@ -43,8 +43,8 @@ class Source:
     """
 
     description: str
-    names: tuple[str, ...]
-    labels: NDArray[np.str_] | None
+    names: tuple[str, ...] = field(repr=False)
+    labels: NDArray[np.str_] | None = field(repr=False)
     classes: tuple[str, ...]
     store: Store = field(repr=False)
     rows: NDArray[np.intp] = field(repr=False)
