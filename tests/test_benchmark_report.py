@@ -719,7 +719,11 @@ def test_bars_boxes_and_curves_are_pictures():
             boxes = charts.box_chart([charts.Series("A", [0.5, 0.9], "ink", "")], style, width)
             bars = charts.bar_chart(series[:1], ["x", "y", "z"], style, width)
             roc = charts.roc_chart([curve], np.linspace(0, 1, 5), style, width)
-            for png in (boxes, bars, roc):
+            strip = charts.strip_chart(series[:1], ["x", "y", "z"], style, width)
+            values = [np.array([0.5, 0.6, 0.8])] * 3
+            boxed = charts.strip_chart(series[:1], ["x", "y", "z"], style, width, boxed=values)
+            assert strip != boxed
+            for png in (boxes, bars, roc, boxed):
                 assert int.from_bytes(png[16:20]) == width * figures.DENSITY
             moved = [charts.Series("A", [0.6, 0.7, 0.9], "ink", "")]
             assert boxes != charts.box_chart(moved, style, width)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from unicodedata import category
 
 import matplotlib
@@ -125,6 +125,7 @@ def strip_chart(
     style: Style,
     width: int = WIDE,
     joined: tuple[int, int] | None = None,
+    boxed: Sequence[NDArray[np.float64]] = (),
 ) -> bytes:
     """Draw AUROCs as marks: a column for each class and, last, one for all; a mark for each method.
 
@@ -135,6 +136,8 @@ def strip_chart(
     joined
         Two indices into `series`: in each column their marks stand left and right of the middle,
         with a line from the first to the second.
+    boxed
+        For each column, in its order, AUROCs to draw a box over, behind the marks.
 
     Returns
     -------
@@ -145,6 +148,8 @@ def strip_chart(
         figure = Figure(figsize=(width / 100, 3.6), layout="constrained")
         ax = figure.subplots()
         places = np.arange(len(columns), dtype=np.float64)
+        for place, values in zip(places, boxed, strict=False):
+            _box(ax, values, place, "vertical", style["rule"])
         aside = dict(zip(joined or (), (-0.15, 0.15), strict=False))
         for order, one in enumerate(series):
             new = one.title not in {before.title for before in series[:order]}
@@ -223,24 +228,36 @@ def box_chart(series: Sequence[Series], style: Style, width: int = WIDE) -> byte
         figure = Figure(figsize=size, layout="constrained")
         ax = figure.subplots()
         for place, one in enumerate(reversed(series)):
-            line = {"color": style[one.color], "linewidth": 1.3}
-            ax.boxplot(
-                [_floats(one.values)],
-                positions=[place],
-                orientation="horizontal",
-                whis=(0, 100),
-                widths=0.5,
-                boxprops=line,
-                whiskerprops=line,
-                capprops=line,
-                medianprops=line | {"linewidth": 2.6},
-                manage_ticks=False,
-            )
+            _box(ax, _floats(one.values), place, "horizontal", style[one.color])
         _titles(ax, [one.title for one in reversed(series)], width)
         ax.set_xlabel("AUROC of a class")
         ax.grid(axis="x", color=style["rule"], linewidth=0.7)
         ax.set_axisbelow(True)
         return _chart_png(figure)
+
+
+def _box(
+    ax: Axes,
+    values: NDArray[np.float64],
+    place: float,
+    orientation: Literal["vertical", "horizontal"],
+    color: str,
+) -> None:
+    """Draw a box: quartiles, median, whiskers to the extremes; upright, wide enough for marks."""
+    line = {"color": color, "linewidth": 1.3}
+    ax.boxplot(
+        [values],
+        positions=[place],
+        orientation=orientation,
+        whis=(0, 100),
+        widths=0.5 if orientation == "horizontal" else 0.8,
+        boxprops=line,
+        whiskerprops=line,
+        capprops=line,
+        medianprops=line | {"linewidth": 2.6},
+        manage_ticks=False,
+        zorder=1,
+    )
 
 
 def bar_chart(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +33,7 @@ from .images import Pool
 from .results import Environment, Measured, Origin, Result
 
 Executor = Literal["local", "ray"]
+WATCH_SECONDS = 2.0
 _End = tuple[Result | None, str | None]  # of a cell: result and error
 
 
@@ -250,18 +254,35 @@ def _compute_alone(
     overwrite: bool,
     parent: int | None,
 ) -> tuple[int, list[_End]]:
-    """Compute stack `number` in a process of its own, with one thread.
+    """Compute stack `number` in a process of its own, with one thread; see `_leave_with`."""
+    with nullcontext() if parent is None else _leave_with(parent):
+        if parent is not None and os.getppid() != parent:
+            return number, [(None, None)] * len(cells)
+        if cells[0].method.kind != "baseline":
+            import torch
 
-    Start nothing where `parent`, which handed it over, was killed: nobody would wait for it.
+            torch.set_num_threads(1)
+        with threadpool_limits(1):
+            return number, _compute(cells, folder, origin, overwrite)
+
+
+@cache
+def _leave_with(parent: int) -> threading.Lock:
+    """Return a lock to hold while at work: otherwise this process ends soon after `parent` did.
+
+    joblib's worker would wait for a parent that was killed, with all its memory, for good. Work
+    that is begun is finished.
     """
-    if parent is not None and os.getppid() != parent:
-        return number, [(None, None)] * len(cells)
-    if cells[0].method.kind != "baseline":
-        import torch
+    at_work = threading.Lock()
 
-        torch.set_num_threads(1)
-    with threadpool_limits(1):
-        return number, _compute(cells, folder, origin, overwrite)
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        with at_work:
+            os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return at_work
 
 
 def _backend(executor: Executor, jobs: int) -> Any:

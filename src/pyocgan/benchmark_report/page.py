@@ -263,13 +263,18 @@ def _drawings(table: Table, measured: Measured) -> dict[str, Callable[[Style, in
 
 
 def _draw_strip(table: Table, style: Style, width: int) -> bytes:
-    """Draw every method and seed as a mark for each class, OCGAN on top, then what is printed."""
+    """Draw every method and seed as a mark for each class, OCGAN on top, then what is printed.
+
+    Behind them is a box over the methods without training.
+    """
     series = [_marks(table, row, seed) for row in reversed(table.rows) for seed in row.seeds]
     if table.printed and len(table.printed.by_class) == len(table.classes):
         printed = [float(text) for text in (*table.printed.by_class, table.printed.mean)]
         series.append(Series("printed", printed, "ink", "x"))
     columns = table.classes if width > NARROW else _short(table.classes)
-    return charts.strip_chart(series, [*columns, "mean"], style, width)
+    free = [_marks(table, row, seed) for row in table.of_kind("baseline") for seed in row.seeds]
+    boxed = np.array([one.values for one in free], np.float64).T
+    return charts.strip_chart(series, [*columns, "mean"], style, width, boxed=list(boxed))
 
 
 def _marks(table: Table, row: Row, seed: int) -> Series:

@@ -81,7 +81,8 @@ def benchmark(
     """Measure methods on every class of a data set; one result file for each class, seed, method.
 
     Interrupted at any moment, the same command goes on; several may work on the same folder at
-    once. What is finished, here called a cell, is never computed again.
+    once, and leave to each other what either has begun: a mean is printed by the one that finds
+    all of it finished. What is finished, here called a cell, is never computed again.
 
     Parameters
     ----------
@@ -274,7 +275,8 @@ def _stored(
     }
     left = [cell for cell, result in results.items() if result is None and cell not in bad]
     if left:
-        terminal.note(f"{len(left)} cells are left to other processes that work on them")
+        cells_are = "cell is" if len(left) == 1 else "cells are"
+        terminal.note(f"{len(left)} {cells_are} left to other processes that work on them")
         terminal.note(*unsure_claims(left, out))
     return results
 
@@ -427,17 +429,25 @@ def _print_results(results: dict[Cell, Result | None], *, as_json: bool) -> None
 
     if as_json:
         keys = ("dataset", "protocol", "method", "class", "seed", *FIGURES, "seconds")
-        done = [dict(result) for result in results.values() if result is not None]
-        print(json.dumps([{key: result[key] for key in keys} for result in done]))
+        rows = [
+            {key: dict(result)[key] for key in keys} | {"caveat": result["images"]["caveat"]}
+            for result in results.values()
+            if result is not None
+        ]
+        print(json.dumps(rows))
         return
-    rows = []
+    lines = []
     for group, members in _by_group(results).items():
         known = [result for cell in members if (result := results[cell]) is not None]
         complete = len(known) == len(members)
         means = [f"{fmean(r[figure] for r in known):.4f}" if complete else "" for figure in FIGURES]
-        rows.append([*map(str, group), f"{len(known)}/{len(members)}", *means])
+        lines.append([*map(str, group), f"{len(known)}/{len(members)}", *means])
     header = ["data set", "protocol", "method", "cells", "AUROC", "AUPR", "FPR@95TPR"]
-    terminal.table("Means over the cells of this command", header, rows, names=3)
+    terminal.table("Means over the cells of this command", header, lines, names=3)
+    seen = {result["dataset"]: result["images"] for result in results.values() if result}
+    for dataset, images in seen.items():
+        if images["caveat"]:
+            print(f"{dataset}: {images['caveat']}")
 
 
 def _by_group(cells: Iterable[Cell]) -> dict[Group, list[Cell]]:
