@@ -236,6 +236,8 @@ MODELS = {
     "nothing": (lambda folder, _: None, "is not a model: it does not exist"),
     "unfinished": (unfinished, "is not a model: its training is not finished, and the same"),
     "newer": (changed(edit(format_version=7, pyocgan="9.9")), "use pyocgan 9.9, which wrote it"),
+    "of no release": (changed(edit(format_version=1)), "reads 2: train anew"),
+    "about a number": (changed(edit(about=3)), "is damaged"),
     "cut": (changed(cut), "cannot read"),
     "emptied": (changed(edit(config=None)), "is damaged"),
 }

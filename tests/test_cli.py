@@ -214,8 +214,21 @@ def test_a_model_finds_its_named_data_from_anywhere(command, tmp_path, monkeypat
 def test_whole_numbers_are_not_rounded(command, tmp_path, flag):
     code, _, errors = command("train", "digits", "--class=8", flag, "--out", tmp_path / "m")
     name, value = flag.split("=")
-    wanted = f"ocgan: Invalid value for {name}: '{value}' is no whole number (see ocgan --help)"
-    assert (code, errors) == (2, [wanted])
+    wanted = f"ocgan: Invalid value for {name}: '{value}' is no whole number"
+    assert (code, errors) == (2, [f"{wanted} (see ocgan train --help)"])
+
+
+def test_what_is_interrupted_before_it_begins_says_so(monkeypatch, capsys):
+    class Slow:
+        @property
+        def main(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "pyocgan.cli", Slow())
+    with pytest.raises(SystemExit) as ended:
+        import_module("pyocgan.__main__").main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "ocgan: interrupted\n"
 
 
 def test_a_restart_that_was_interrupted_goes_on(command, tmp_path, monkeypatch):
@@ -949,6 +962,27 @@ def test_the_table_and_the_sentence(command, trained):
     assert table["5-NN, raw pixels"] == (
         f"{result['methods']['5-NN, raw pixels']['auroc_by_class']['9']:.3f}"
     )
+
+
+def test_images_that_have_been_moved_are_found_where_they_are_named(command, pictures, tmp_path):
+    here, there = Path(shutil.copytree(pictures, tmp_path / "here")), tmp_path / "there"
+    flags = ("--class=8", "--protocol=1", "--fpr=0.2", "--quiet", *tiny_flags())
+    assert command("train", here, *flags, "--out", tmp_path / "m")[0] == 0
+    expected = command("evaluate", tmp_path / "m", "--json")
+    assert (expected[0], json.loads(expected[1])["n_trained_on"]) == (0, 0)
+    here.rename(there)
+    code, _, errors = command("evaluate", tmp_path / "m")
+    assert code == 3
+    assert errors[-1].endswith(
+        f"; the model was trained on '{here}': name where its images lie now"
+    )
+    code, out, errors = command("evaluate", tmp_path / "m", there, "--json")
+    assert (code, out) == (0, expected[1])
+    assert errors[0] == f"the model's own images lie in '{there}' now"
+    (there / "8" / "07.png").unlink()  # they are not the same any more
+    code, out, errors = command("evaluate", tmp_path / "m", there, "--no-baselines", "--json")
+    assert (code, json.loads(out)["n_trained_on"]) == (0, None)
+    assert errors[-1].startswith("not looked up")
 
 
 def test_evaluate_on_other_images(command, trained, pictures):

@@ -497,7 +497,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.rule_ = ImageRule.from_dict(content["image_rule"])
         self.split_ = SplitCounts(**content["split"])
         self.best_epoch_, self.seconds_ = content["best_epoch"], content["seconds"]
-        self.fingerprint_, self.about_ = content["fingerprint"], content["about"]
+        self.fingerprint_, self.about_ = str(content["fingerprint"]), dict(content["about"])
         self.notes_ = tuple(content["notes"])
         self.skipped_ = tuple((name, reason) for name, reason in content["skipped"])
         self.oddest_ = tuple(content.get("oddest", ()))  # which came later

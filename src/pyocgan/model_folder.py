@@ -115,10 +115,11 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{str(path)!r} does not describe a pyocgan model")
     version = description.get("format_version")
     if version != FORMAT_VERSION:
+        writer = description.get("pyocgan")
+        older = "" if writer == __version__ else f"use pyocgan {writer}, which wrote it, or "
         raise ModelError(
             f"{str(folder)!r} has model format {version!r}, pyocgan {__version__} reads "
-            f"{FORMAT_VERSION}: use pyocgan {description.get('pyocgan')}, which wrote it, or train "
-            "anew"
+            f"{FORMAT_VERSION}: {older}train anew"
         )
     return description
 

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -83,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdin, sys.stdout):  # paths pass unchanged, whatever the locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-    sys.exit(run(argv))
+    code = run(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for what torch does as Python ends
+    sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -97,7 +100,8 @@ def run(argv: Sequence[str]) -> int:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
-        return _fail(f"{_one_line(error)} (see ocgan --help)", 2)
+        command = " ".join([app.name[0], *(error.command_chain or ())])
+        return _fail(f"{_one_line(error)} (see {command} --help)", 2)
     except OcganError as error:
         return _fail(_one_line(error), error.exit_code)
     except KeyboardInterrupt:

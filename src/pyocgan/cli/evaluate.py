@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from ..data.inferring import fitting_notes
 from ..data.masks import find_masks, read_masks
 from ..errors import InputError, UsageError, listed
 from ..files import CsvWriter, check_replaceable, open_text, replacing
-from ..tasks import Task, no_class_named
+from ..tasks import Task, absolute, no_class_named
 from . import terminal
 from .flags import AsJson, NormalClass, Switch
 from .guards import check_unread
@@ -50,7 +51,8 @@ def evaluate(
     model
         A folder that `ocgan train` made.
     source
-        Other labelled images, as for `ocgan train`; their test part, where they have one.
+        Other labelled images, as for `ocgan train`; their test part, where they have one. Or where
+        the model's own lie now, if they have been moved.
     normal_class
         The class that is normal there (default: the one trained on).
     data_root
@@ -72,6 +74,9 @@ def evaluate(
     if scores is not None:
         check_replaceable(scores)
     task = _task(detector, data_root)
+    if source is not None and task is not None and (moved := _moved(task, source, detector)):
+        terminal.note(f"the model's own images lie in {source!r} now")
+        task, source = moved, None
     split = (
         _own_split(task, normal_class)
         if source is None
@@ -108,6 +113,8 @@ def evaluate(
         "normal_class": split.normal_class,
     }
     _print(about, rates, results, as_json=as_json)
+    if known is None:
+        terminal.note("not looked up: whether the model has learned from some of these images")
     if scores is not None:
         _write_scores(scores, tested)
 
@@ -154,16 +161,32 @@ def _task(detector: NoveltyDetector, data_root: Path | None) -> Task | None:
     return replace(task, data_root=str(data_root) if data_root else task.data_root)
 
 
+def _moved(task: Task, source: str, detector: NoveltyDetector) -> Task | None:
+    """Return the same task in another place, if its own is gone and the same images train there."""
+    with suppress(InputError):
+        task.training_images()
+        return None
+    moved = replace(task, source=absolute(source))
+    with suppress(InputError, UsageError):
+        train = moved.training_images()
+        images = read(train, detector.rule_, skip_unreadable=detector.skip_unreadable)
+        return moved if images.fingerprint() == detector.fingerprint_ else None
+    return None
+
+
 def _own_split(task: Task | None, normal_class: str | None) -> _Split:
     if task is None:
         raise UsageError("the model does not say what it was trained on: name a source to test on")
-    if task.normal_class is None:
+    try:
         learned = task.training_images().classes
-        if len(learned) > 1:
-            raise UsageError(
-                f"the model learned {len(learned)} classes as normal ({listed(learned)}), so none "
-                "of them is novel to it: train with --class, or name other images to test on"
-            )
+    except InputError as error:
+        advice = f"the model was trained on {task.source!r}: name where its images lie now"
+        raise InputError(f"{error}; {advice}") from None
+    if task.normal_class is None and len(learned) > 1:
+        raise UsageError(
+            f"the model learned {len(learned)} classes as normal ({listed(learned)}), so none of "
+            "them is novel to it: train with --class, or name other images to test on"
+        )
     split = replace(task, normal_class=task.normal_class or normal_class).split
     assert split.train.labels is not None
     if normal_class is not None and split.test.class_name(normal_class) != split.train.labels[0]:
@@ -229,11 +252,9 @@ def _known(train: Images, test: Images) -> int:
 
 
 def _known_by_path(detector: NoveltyDetector, task: Task | None, test: Source) -> int | None:
-    """Count the test files that the model has learned from; None, and a note, if there is none."""
+    """Count the test files that the model has learned from; None if there is none."""
     is_of_files = detector.about_.get("is_of_files")
     count = task.among_training_images(test) if task and is_of_files else 0
-    if not count:
-        terminal.note("not looked up: whether the model has learned from some of these images")
     return count or None
 
 
