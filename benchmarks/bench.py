@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "scoring" in options.only:
         figures |= _scoring(scale, device)
     if "memory" in options.only:
-        figures |= _memory(scale, ("ours",) if options.quick else ("ours", *YARDSTICKS, "scoring"))
+        figures |= _memory(scale, quick=options.quick)
     if "growth" in options.only:
         figures |= _growth(scale, device, quick=options.quick)
     figures["seconds"] = round(time.perf_counter() - began, 1)
@@ -136,9 +137,17 @@ def _scoring(scale: Scale, device: torch.device) -> dict[str, Any]:
     return {"scoring": rows, "scoring_rounds": timings.seconds, "score-ratio": ratio}
 
 
-def _memory(scale: Scale, kinds: Sequence[str]) -> dict[str, Any]:
+def _memory(scale: Scale, *, quick: bool) -> dict[str, Any]:
     _title("Peak memory of a process; MiB, before the first step and in all")
-    rows = {kind: peaks(kind, scale) for kind in kinds}
+    many = replace(scale, scored=8 * scale.scored)
+    kinds = {"ours": ("ours", scale), f"folder of {scale.scored} files": ("folder", scale)}
+    if not quick:
+        kinds |= {
+            f"folder of {many.scored} files": ("folder", many),
+            "an array": ("scoring", scale),
+        }
+        kinds |= {name: (name, scale) for name in YARDSTICKS}
+    rows = {name: peaks(*kind) for name, kind in kinds.items()}
     _table(rows)
     return {"memory": rows}
 

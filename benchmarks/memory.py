@@ -6,15 +6,17 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from pyocgan.replay import WARM_UP
 
-from .scoring import fitted
+from .scoring import fitted, folder_of
 from .work import YARDSTICKS, Scale, our_step, resolve_device, yardstick_step
 
 STEPS = 3
@@ -23,7 +25,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def peaks(kind: str, scale: Scale) -> dict[str, float]:
-    """Peak memory of `kind` ("ours", a yardstick, "scoring") in MiB: at the start and in all."""
+    """Peak memory of `kind` in MiB, at the start and in all.
+
+    "ours" and the yardsticks train, "scoring" scores an array, "folder" a folder of PNG files.
+    """
     request = json.dumps({"kind": kind, **asdict(scale)})
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", request],
@@ -36,13 +41,17 @@ def peaks(kind: str, scale: Scale) -> dict[str, float]:
     return result
 
 
-def _work(kind: str, scale: Scale) -> Callable[[], object]:
+@contextmanager
+def _work(kind: str, scale: Scale) -> Iterator[Callable[[], object]]:
     if kind == "scoring":
-        detector, images = fitted(scale), scale.images(scale.scored)
-        return lambda: detector.novelty_scores(images)
-    if kind in YARDSTICKS:
-        return yardstick_step(scale, kind)
-    return our_step(scale, iterations=STEPS + WARM_UP + 1)
+        yield partial(fitted(scale).novelty_scores, scale.images(scale.scored))
+    elif kind == "folder":
+        with folder_of(scale.images(scale.scored)) as folder:
+            yield partial(fitted(scale).novelty_scores, folder)
+    elif kind in YARDSTICKS:
+        yield yardstick_step(scale, kind)
+    else:
+        yield our_step(scale, iterations=STEPS + WARM_UP + 1)
 
 
 def _peak(device: torch.device) -> float:
@@ -55,12 +64,12 @@ def _peak(device: torch.device) -> float:
 def main() -> None:
     """Print the peaks of the work that the argument (JSON) describes."""
     request = json.loads(sys.argv[1])
-    work = _work(request.pop("kind"), scale := Scale(**request))
-    device = resolve_device(scale.device)
-    before = _peak(device)
-    for _ in range(STEPS):
-        work()
-    print(json.dumps({"before": before, "peak": _peak(device)}))
+    with _work(request.pop("kind"), scale := Scale(**request)) as work:
+        device = resolve_device(scale.device)
+        before = _peak(device)
+        for _ in range(STEPS):
+            work()
+        print(json.dumps({"before": before, "peak": _peak(device)}))
 
 
 if __name__ == "__main__":

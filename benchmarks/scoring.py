@@ -40,7 +40,7 @@ def compare(scale: Scale, device: torch.device) -> tuple[Timings, int]:
     x = torch.rand(BATCH, scale.channels, *detector.rule_.image_size, device=device) * 2 - 1
     x_last = x.to(memory_format=torch.channels_last)
     batches = len(images) // BATCH
-    with _folder(images) as folder:
+    with folder_of(images) as folder:
         source = open_source(folder)
         cases: dict[str, Callable[[], object]] = {
             BARE: partial(_forward, plain, x, batches),
@@ -76,7 +76,8 @@ def _contiguous(detector: NoveltyDetector, scale: Scale) -> Networks:
 
 
 @contextmanager
-def _folder(images: NDArray[np.uint8]) -> Iterator[Path]:
+def folder_of(images: NDArray[np.uint8]) -> Iterator[Path]:
+    """Write images into a folder of PNG files, for as long as the block lasts."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         for index, pixels in enumerate(images):
