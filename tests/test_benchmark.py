@@ -755,6 +755,19 @@ def test_a_dry_run_writes_nothing(tmp_path, spy, capsys):
     assert files(out) == before
 
 
+def test_a_dry_run_times_a_few_steps_of_a_training(tmp_path, capsys):
+    def seconds(*flags):
+        chosen = {"method": "ocgan", "classes": "0,8"}
+        assert benchmark(tmp_path / "out", "--dry-run", "--json", *TINY, *flags, **chosen) == 0
+        return json.loads(capsys.readouterr().out)[0]["seconds"]
+
+    short, long = seconds("--stage=ae", "--epochs=2"), seconds("--stage=ae", "--epochs=2000")
+    assert 100 < long / short < 10_000, "they differ by 1,000, and steps differ by chance"
+    mined = seconds("--epochs=2000", "--mining-steps=200", "--mining-warmup=0.5")
+    assert mined > 3 * long
+    assert not (tmp_path / "out").exists()
+
+
 # ---- summaries -----------------------------------------------------------------------------------
 
 AUROC = {("a", 0): 0.9, ("a", 1): 0.8, ("b", 0): 0.5, ("b", 1): 0.7}

@@ -4,7 +4,8 @@ A cell is ``DIR/<data set>/protocol<1|2|dev>/<method>/class-<name>-seed<n>.json`
 ``.npz`` file with the score of every image tested. `summarise` makes a table's file of them.
 """
 
-from .cells import Cell, finished, provenance, results_like
+from .cells import Cell, finished, provenance
+from .estimate import estimated_seconds
 from .grid import Outcome, busy, check_executor, plan, run, unfinished, unsure_claims
 from .images import Pool, Trial, open_pool, pool_name
 from .results import Result, read_scores
@@ -18,13 +19,13 @@ __all__ = [
     "Trial",
     "busy",
     "check_executor",
+    "estimated_seconds",
     "finished",
     "open_pool",
     "plan",
     "pool_name",
     "provenance",
     "read_scores",
-    "results_like",
     "run",
     "summarise",
     "unfinished",

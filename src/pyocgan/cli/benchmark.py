@@ -126,7 +126,8 @@ def benchmark(
         Replace results that are damaged, without scores, or of other settings or images, instead
         of stopping at them.
     dry_run
-        Print what would be computed, and about how long it takes; compute and write nothing.
+        Print what would be computed, and about how long it takes: as long as finished cells of the
+        kind, or by a few steps of a training. Write nothing.
     quiet
         Show no progress.
     as_json
@@ -385,12 +386,15 @@ def _print_plan(
     cells: Sequence[Cell], pending: Sequence[Cell], out: Path, jobs: int, *, as_json: bool
 ) -> None:
     """Print what there is to do for each data set and method, and for how long."""
-    from ..benchmark import busy, results_like
+    from ..benchmark import busy, estimated_seconds
 
+    if pending:
+        terminal.note("without a finished cell of its kind, a training is estimated by a few steps")
     to_do = set(pending)
     rows: list[dict[str, Any]] = []
     for group, members in _by_group(cells).items():
         left = [cell for cell in members if cell in to_do]
+        seconds = estimated_seconds(left, out)
         rows.append(
             dict(zip(("dataset", "protocol", "method"), group, strict=True))
             | {
@@ -398,7 +402,7 @@ def _print_plan(
                 "finished": len(members) - len(left),
                 "running_elsewhere": busy(left, out),
                 "to_do": len(left),
-                "seconds": _estimate(results_like(members[0], out), len(left), jobs),
+                "seconds": seconds and seconds / jobs,
             }
         )
     if as_json:
@@ -412,15 +416,6 @@ def _print_plan(
     terminal.table(f"{len(pending)} of {len(cells)} cells to compute", header, texts, names=3)
     if any(row["to_do"] and row["seconds"] is None for row in rows):
         terminal.note("a time is known once a cell of the same kind is finished")
-
-
-def _estimate(known: Sequence[Result], left: int, jobs: int) -> float | None:
-    """Return the seconds that `left` cells take if they are like those known; None: unknown."""
-    if not left:
-        return 0.0
-    if not known:
-        return None
-    return fmean(sum(result["seconds"].values()) for result in known) * left / max(jobs, 1)
 
 
 def _print_results(results: dict[Cell, Result | None], *, as_json: bool) -> None:
