@@ -272,9 +272,10 @@ def _draw_strip(table: Table, style: Style, width: int) -> bytes:
         printed = [float(text) for text in (*table.printed.by_class, table.printed.mean)]
         series.append(Series("printed", printed, "ink", "x"))
     columns = table.classes if width > NARROW else _short(table.classes)
-    free = [_marks(table, row, seed) for row in table.of_kind("baseline") for seed in row.seeds]
-    boxed = np.array([one.values for one in free], np.float64).T
-    return charts.strip_chart(series, [*columns, "mean"], style, width, boxed=list(boxed))
+    free = table.of_kind("baseline")
+    boxed = [np.array([np.mean(row.values(name)) for row in free]) for name in table.classes]
+    boxed.append(np.mean(boxed, axis=0))
+    return charts.strip_chart(series, [*columns, "mean"], style, width, boxed=boxed)
 
 
 def _marks(table: Table, row: Row, seed: int) -> Series:
