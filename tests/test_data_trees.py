@@ -352,6 +352,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     write_tree(tmp_path, ["store/1.png", "root/a/2.png"])
     (tmp_path / "root" / "b").symlink_to(tmp_path / "store")
     (tmp_path / "root" / "a" / "loop").symlink_to(tmp_path / "root")
+    (tmp_path / "root" / "a" / "above").symlink_to(tmp_path)
     assert open_source(tmp_path / "root").names == ("a/2.png", "b/1.png")
 
 

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils import get_tags
 
 from conftest import TINY, tiny, tiny_flags
@@ -59,6 +60,24 @@ def test_clone_has_the_parameters_and_nothing_learned(detector):
     assert [name for name in vars(copy) if name.endswith("_")] == []
     with pytest.raises(NotFittedError):
         copy.predict(np.zeros((1, 8, 8), np.uint8))
+
+
+def test_single_settings_are_parameters_of_a_search(eights, others):
+    detector = tiny(fpr=0.2, settings={"latent_size": 3})
+    assert detector.set_params(settings__epochs=2, fpr=0.3).settings["epochs"] == 2
+    assert (detector.settings["latent_size"], detector.fpr) == (3, 0.3)
+    assert NoveltyDetector().set_params(settings__epochs=2).settings == {"epochs": 2}
+    before = detector.settings
+    clone(detector).set_params(settings__epochs=9)
+    assert before["epochs"] == 2
+    X, y = np.concatenate([eights, others]), np.repeat([1, -1], [len(eights), len(others)])
+    cuts = [(np.arange(80), np.arange(60, len(X)))]
+    grid = {"settings__epochs": [1, 2]}
+    search = GridSearchCV(detector, grid, cv=cuts, scoring="roc_auc", refit=False).fit(X, y)
+    assert [len(found) for found in (search.cv_results_["params"], set(grid))] == [2, 1]
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    with pytest.raises(UsageError, match="did you mean 'epochs'"):
+        detector.set_params(settings__epoch=2).fit(eights)
 
 
 def test_mirrored_images_are_looked_at_only_where_they_were_learned(eights):

@@ -74,8 +74,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         numbers of the paper. ``"fast"``: paper, narrower and shorter, to try things.
     settings
         Fields of `pyocgan.config.Config` that differ from the preset, such as
-        ``{"epochs": 20, "stage": "ae"}``; a search over them takes whole ones, as in
-        ``GridSearchCV(detector, {"settings": [{"epochs": 20}, {"epochs": 40}]}, …)``.
+        ``{"epochs": 20, "stage": "ae"}``. `set_params`, and so a search, takes one of them as
+        ``settings__epochs``.
     fpr
         False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
         called novel, averaged over the choice of calibration images; it needs 1/fpr − 1 of these.
@@ -144,6 +144,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.precision = precision
         self.skip_unreadable = skip_unreadable
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, and by ``settings__NAME`` single ones of `settings`."""
+        mark = "settings__"
+        super().set_params(**{k: v for k, v in params.items() if not k.startswith(mark)})
+        single = {k.removeprefix(mark): v for k, v in params.items() if k.startswith(mark)}
+        if single:
+            self.settings = {**(self.settings or {}), **single}
+        return self
 
     # ---- fitting -------------------------------------------------------------------------------
 

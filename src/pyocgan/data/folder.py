@@ -72,9 +72,10 @@ def _relative_paths(folder: Path) -> Iterator[str]:
 
     Links to folders are followed, but not to one they lie in.
     """
+    outside = frozenset(map(str, Path(os.path.realpath(folder)).parents))
     within: dict[Path, frozenset[str]] = {}  # of a folder, the folders that it lies in, resolved
     for here, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        resolved, above = os.path.realpath(here), within.pop(Path(here), frozenset())
+        resolved, above = os.path.realpath(here), within.pop(Path(here), outside)
         if resolved in above:
             folders.clear()
             continue
