@@ -367,6 +367,10 @@ def test_npz_without_a_test_part(tmp_path):
     assert len(open_source(tmp_path / "a.npz", split="test")) == 1
     np.savez(tmp_path / "b.npz", x_train=IMAGES)
     assert len(open_source(tmp_path / "b.npz")) == len(open_source(tmp_path / "b.npz", split="all"))
+    np.savez(tmp_path / "c.npz", x_train=IMAGES, x_test=IMAGES[:, :8])
+    assert len(open_source(tmp_path / "c.npz", split="test")) == 3
+    with pytest.raises(InputError, match=r"c\.npz: its parts hold images of several sizes: \[\(8"):
+        open_source(tmp_path / "c.npz", split="all")
     with pytest.raises(InputError, match=r"b\.npz: it holds no test part, only train"):
         open_source(tmp_path / "b.npz", split="test")
 

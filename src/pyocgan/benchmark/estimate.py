@@ -45,8 +45,8 @@ def _training_seconds(cell: Cell) -> float:
     mining = config.epochs - config.mining_start if config.uses_mining else 0
     total = iterations * (config.epochs - mining) * seconds
     if mining:
-        always = {**(detector.settings or {}), "mining_warmup": 0.0}
-        total += iterations * mining * _timed(detector.set_params(settings=always), cell)[1]
+        always = detector.set_params(settings__mining_warmup=0.0)
+        total += iterations * mining * _timed(always, cell)[1]
     return total
 
 

@@ -80,6 +80,9 @@ def _load(path: Path, split: str) -> list[_Arrays]:
 def _source_of(parts: list[_Arrays], split: str) -> Source:
     if parts[0].part is None:
         return source_of_array(parts[0].images, parts[0].labels, "array file of")
+    sizes = sorted({one.images.shape[1:] for one in parts})
+    if len(sizes) > 1:
+        raise InputError(f"its parts hold images of several sizes: {sizes}")
     names = [f"{one.part}/{row}" for one in parts for row in range(len(one.images))]
     labels = [one.labels for one in parts if one.labels is not None]
     opening = "array file of" if split == "all" else f"{split} part of an array file:"
