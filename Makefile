@@ -26,6 +26,7 @@ tests: .venv/extras
 
 docs: .venv/ready
 	$(BIN)/python docs/write_commands.py
+	$(BIN)/python docs/write_python.py
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

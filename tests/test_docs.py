@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shlex
 from contextlib import nullcontext
 from functools import partial
@@ -32,6 +33,13 @@ def names_in(path):
 @pytest.mark.parametrize(("file", "name"), REFERENCES)
 def test_paper_map_resolves(file, name):
     assert name in names_in(SOURCE / file)
+
+
+@pytest.mark.parametrize("name", ["commands", "python"])
+def test_pages_that_are_made_say_what_the_code_says(name):
+    page = runpy.run_path(str(ROOT / "docs" / f"write_{name}.py"))["page"]
+    written = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert written == page(), "run: make docs"
 
 
 METHOD = ("networks.py", "losses.py", "mining.py", "algorithm.py")
