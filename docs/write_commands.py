@@ -21,6 +21,7 @@ COMMANDS = (
     "data describe",
     "data suspects",
     "info",
+    "completion",
 )
 PAGE = Path(__file__).parent / "commands.md"
 

@@ -1251,6 +1251,27 @@ def test_help_of_train_lists_every_setting(command):
     assert "[default: False]" not in out  # that a switch is off is no news
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("ocgan tr", "train"),
+        ("ocgan data de", "describe"),
+        ("ocgan benchmark --pre", "--preset --precision"),
+        ("ocgan train x --preset f", "fast"),
+    ],
+)
+def test_a_shell_completes_words(command, tmp_path, line, offered):
+    code, out, errors = command("completion", "bash")
+    assert (code, errors) == (0, [])
+    (tmp_path / "ocgan.bash").write_text(out)
+    words = f"COMP_WORDS=({line}); COMP_CWORD={len(line.split()) - 1}; _ocgan"
+    script = f'source {tmp_path}/ocgan.bash; {words}; echo "${{COMPREPLY[@]}}"'
+    shell = ["bash", "-c", script]
+    done = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == offered
+
+
 def test_version(command):
     from pyocgan import __version__
 

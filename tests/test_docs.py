@@ -134,4 +134,4 @@ def parse(words):
             return app.parse_args(words, exit_on_error=False, print_error=False)
         except cyclopts.MissingArgumentError as error:
             flag = [name for name in error.argument.names if name.startswith("--")]
-            words = [*words, *flag, "x"]
+            words = [*words, *flag, "bash" if words[0] == "completion" else "x"]

@@ -132,6 +132,7 @@ def test_commands_that_need_no_torch_load_none(model, tmp_path):
         ["info", model],
         ["data"],
         ["data", "describe", "digits"],
+        ["completion", "bash"],
     ]
     assert loaded_by("\n".join(run(*arguments) for arguments in commands)) == set()
 

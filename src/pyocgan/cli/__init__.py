@@ -21,6 +21,7 @@ from .. import __version__
 from ..errors import ImageWarning, OcganError, UsageError, system_reason
 from . import terminal
 from .benchmark import app as benchmark_app
+from .completion import completion
 from .data import app as data_app
 from .demo import demo
 from .evaluate import evaluate
@@ -61,6 +62,7 @@ app.command(evaluate, usage="Usage: ocgan evaluate [OPTIONS] MODEL [SOURCE]")
 app.command(report, usage="Usage: ocgan report [OPTIONS] [FOLDER]")
 app.command(info, usage="Usage: ocgan info [OPTIONS] [MODEL]")
 data_app.command(suspects)
+app.command(completion)
 app.command(data_app)
 app.command(benchmark_app)
 
