@@ -22,8 +22,7 @@ from PIL import Image
 
 from conftest import TINY, ocgan, tiny_flags
 from data_fixtures import write_idx, zip_tree
-from pyocgan import detector as detector_module
-from pyocgan import evidence
+from pyocgan import evidence, preparation
 from pyocgan.claims import claimed
 from pyocgan.config import FIELDS, resolve
 from pyocgan.data.named import NAMED
@@ -615,7 +614,7 @@ def test_an_interruption_while_images_are_read_ends_that_at_once(command, tmp_pa
         assert signal.getsignal(signal.SIGINT) is before, "kept for after the reading"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(detector_module, "read_inferred", interrupt)
+    monkeypatch.setattr(preparation, "read_inferred", interrupt)
     code, _, errors = command(*TRAIN, "--out", tmp_path / "m", "--quiet")
     assert code == 130
     assert errors[-1] == "ocgan: interrupted"
@@ -641,7 +640,7 @@ def test_an_interruption_while_the_model_is_finished_leaves_it(command, tmp_path
 
 def test_where_nothing_can_be_written_no_image_is_read(command, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(detector_module, "read_inferred", None)
+    monkeypatch.setattr(preparation, "read_inferred", None)
     code, _, errors = command(*TRAIN, "--out", tmp_path / "file")
     assert code == 1
     assert errors[-1].startswith(f"ocgan: nothing can be written in {str(tmp_path / 'file')!r}: ")

@@ -19,7 +19,7 @@ LAYERS = """
     data files figures images calibration evaluation devices
     config pages charts model_folder baselines origin
     convolution gradients losses residual moves run_folder tasks demo_page
-    claims turns flaws
+    claims turns flaws preparation
     unnormalised
     networks turn_training flaw_training
     frozen replay

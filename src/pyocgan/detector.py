@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -17,14 +15,14 @@ import safetensors.torch as safetensors
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from . import evidence, model_folder, scoring
 from .blank import blank
-from .calibration import Calibration, SplitCounts, check_fpr, split_counts
-from .config import Config, check_settings, completed, resolve, settle
+from .calibration import Calibration, SplitCounts, check_fpr
+from .config import Config, check_settings, completed, settle
 from .data import (
     SKIPPING,
     ImageRule,
@@ -32,19 +30,23 @@ from .data import (
     ImageSource,
     Source,
     UnreadableImage,
-    copies_note,
-    dark_note,
     open_source,
     read_batches,
-    read_inferred,
 )
 from .data.inferring import fitting_notes
-from .data.tree import natural_key
 from .devices import check_default_type, settle_device, settle_precision
-from .errors import InputError, OcganError, UsageError, caught, listed, warn
+from .errors import OcganError, UsageError, caught, warn
 from .files import expanded
 from .images import to_pixels
 from .networks import Networks
+from .preparation import (
+    Prepared,
+    check_checkpoint,
+    read_to_learn,
+    settled_seed,
+    share_out,
+    whole_number,
+)
 from .stacked import StackedTraining
 from .training import Progress, Record, Training, saving
 
@@ -197,7 +199,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if checkpoint is None:
             yield from training.run()
         else:
-            save = partial(training.save, checkpoint, self._identity(prepared, training))
+            save = partial(training.save, checkpoint, prepared.identity(training.precision))
             if not resume:
                 save()
             yield from saving(training.run(), save, checkpoint_seconds)
@@ -205,15 +207,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _begin(
         self, X: ImageSource, checkpoint: Path | None, *, resume: bool = True
-    ) -> tuple[_Prepared, Training]:
+    ) -> tuple[Prepared, Training]:
         """Settle all that comes before training, and where it goes on."""
-        if checkpoint is not None and _is_drawn(self.random_state):
-            raise UsageError(
-                f"random_state = {self.random_state!r} must be a whole number with a checkpoint: "
-                "another seed would be drawn to go on from it"
-            )
-        if checkpoint is not None and checkpoint.is_dir():
-            raise UsageError(f"the checkpoint {str(checkpoint)!r} is a folder: name a file")
+        if checkpoint is not None:
+            check_checkpoint(checkpoint, self.random_state)
         prepared = self._prepare(X)
         training = Training(
             prepared.config,
@@ -224,7 +221,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             precision=self.precision,
         )
         if checkpoint is not None and resume and checkpoint.exists():
-            training.load(checkpoint, self._identity(prepared, training))
+            training.load(checkpoint, prepared.identity(training.precision))
         for learned in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, learned)  # fitted again only when it ends well
         self.config_, self.rule_, self.split_ = prepared.config, prepared.rule, prepared.split
@@ -239,7 +236,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         }
         return prepared, training
 
-    def _prepare(self, X: ImageSource) -> _Prepared:
+    def _prepare(self, X: ImageSource) -> Prepared:
         """Read the images, settle what is "auto", and share the images out."""
         check_fpr(self.fpr)
         seed = settled_seed(self.random_state)
@@ -248,61 +245,13 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_default_type()
         rule, notes, images = self.images_to_learn(X)
         config = settle(self.preset, check_settings(self.settings or {}), rule)
-        # A copy held out would look better known than any new image: rates would not hold.
-        distinct = images.distinct()
-        n, copies = len(distinct), copies_note(images, distinct)
-        oddities = (*_classes_note(distinct), *dark_note(images))
-        try:
-            split = split_counts(
-                n,
-                validation=config.validation_fraction,
-                calibration=config.calibration_fraction,
-                fpr=self.fpr,
-            )
-        except InputError as error:
-            raise InputError("; ".join([str(error), *copies])) from None
-        order = np.random.default_rng([seed, n]).permutation(n)
-        rows = np.split(order, np.cumsum([split.train, split.validation]))
-        return _Prepared(
-            seed=seed,
-            config=config,
-            rule=rule,
-            notes=(*notes, *copies, *oddities),
-            oddities=oddities,
-            skipped=images.skipped,
-            split=split,
-            fingerprint=images.fingerprint(),
-            train=distinct.pixels[rows[0]],
-            validation=distinct.pixels[rows[1]],
-            calibration=distinct.pixels[rows[2]],
-            calibrating=tuple(distinct.names[row] for row in rows[2]),
-        )
+        return share_out(images, rule, notes, config, fpr=self.fpr, seed=seed)
 
     def images_to_learn(self, X: ImageSource) -> tuple[ImageRule, tuple[str, ...], Images]:
         """Read images as `fit` does: by which rule, what was inferred for it, and the images."""
-        settings = check_settings(self.settings or {})
-        # Channels and size decide which scores a preset has: weights for them are checked then.
-        later = () if "scores" in settings else ("score_weights",)
-        wanted = resolve(self.preset, {k: v for k, v in settings.items() if k not in later})
-        return read_inferred(
-            open_source(X, split="train"),
-            wanted.image_size,
-            wanted.channels,
-            skip_unreadable=self.skip_unreadable,
-        )
+        return read_to_learn(X, self.preset, self.settings, skip_unreadable=self.skip_unreadable)
 
-    def _identity(self, prepared: _Prepared, training: Training) -> str:
-        """Name images and settings, so that a checkpoint is not mistaken for another's."""
-        parts = (
-            prepared.config.to_dict(),
-            prepared.fingerprint,
-            asdict(prepared.split),
-            prepared.seed,
-            training.precision,
-        )
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _finish(self, prepared: _Prepared, training: Training) -> None:
+    def _finish(self, prepared: Prepared, training: Training) -> None:
         started = time.perf_counter()
         self._keep(training.restore_best())
         self.history_ = training.progress().history
@@ -420,8 +369,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         d = self.config_.latent_size
-        shape = _whole("n", n), d
-        seed = None if random_state is None else _whole("random_state", random_state)
+        shape = whole_number("n", n), d
+        seed = None if random_state is None else whole_number("random_state", random_state)
         return self.decode(np.random.default_rng(seed).uniform(-1, 1, shape))
 
     def decode(self, s: ArrayLike) -> NDArray[np.uint8]:
@@ -606,7 +555,7 @@ def fit_together(
     ends = [one if isinstance(one, OcganError) else None for one in begun]
     fittings = {n: one for n, one in enumerate(begun) if not isinstance(one, OcganError)}
     stack = StackedTraining([training for _, training in fittings.values()])
-    identities = [detectors[n]._identity(*fitting) for n, fitting in fittings.items()]
+    identities = [prepared.identity(one.precision) for prepared, one in fittings.values()]
     save = partial(stack.save, [checkpoints[n] for n in fittings], identities)
     for _ in saving(stack.run(), save, checkpoint_seconds):
         pass
@@ -617,47 +566,3 @@ def fit_together(
             share = sum(one.seconds for one in stack.trainings) / len(fittings)
             detectors[n].seconds_ += share - training.seconds
     return ends
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    seed: int
-    config: Config
-    rule: ImageRule
-    notes: tuple[str, ...]
-    oddities: tuple[str, ...]  # among these
-    skipped: tuple[tuple[str, str], ...]
-    split: SplitCounts
-    fingerprint: str
-    train: NDArray[np.uint8]
-    validation: NDArray[np.uint8]
-    calibration: NDArray[np.uint8]
-    calibrating: tuple[str, ...]  # the names of these
-
-
-def settled_seed(random_state: object) -> int:
-    """Return the seed that is given; of None or a `numpy.random.RandomState`, one that it draws."""
-    if _is_drawn(random_state):
-        return int(check_random_state(random_state).randint(2**31))
-    return _whole("random_state", random_state)
-
-
-def _is_drawn(random_state: object) -> bool:
-    return random_state is None or isinstance(random_state, np.random.RandomState)
-
-
-def _whole(name: str, value: object) -> int:
-    if not isinstance(value, Integral) or value < 0:
-        raise UsageError(f"{name} = {value!r} must be a whole number from 0")
-    return int(value)
-
-
-def _classes_note(images: Images) -> tuple[str, ...]:
-    """Say that several classes are learned, which is seldom meant."""
-    names = [] if images.labels is None else sorted({*images.labels.tolist()}, key=natural_key)
-    if len(names) < 2:
-        return ()
-    return (
-        f"all {len(names)} classes ({listed(names, 6)}) are taken for normal: --class NAME "
-        "(of_class in Python) takes one",
-    )

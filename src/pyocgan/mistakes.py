@@ -17,8 +17,9 @@ from sklearn.base import clone
 from .baselines import Scorer
 from .calibration import ANY_FPR
 from .data import Images, ImageSource
-from .detector import NoveltyDetector, settled_seed
+from .detector import NoveltyDetector
 from .errors import UsageError
+from .preparation import settled_seed
 
 PARTS = 5
 
