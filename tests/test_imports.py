@@ -28,7 +28,7 @@ LAYERS = """
     evidence
     score_training
     training
-    stacked
+    stacked saved_model
     detector
     methods demo mistakes
     benchmark

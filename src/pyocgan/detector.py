@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
-import safetensors.torch as safetensors
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from . import evidence, model_folder, scoring
-from .blank import blank
-from .calibration import Calibration, SplitCounts, check_fpr
-from .config import Config, check_settings, completed, settle
+from . import evidence, model_folder, saved_model, scoring
+from .calibration import Calibration, check_fpr
+from .config import check_settings, settle
 from .data import (
     SKIPPING,
     ImageRule,
@@ -48,12 +44,10 @@ from .preparation import (
     whole_number,
 )
 from .stacked import StackedTraining
-from .training import Progress, Record, Training, saving
+from .training import Progress, Training, saving
 
 Number = TypeVar("Number", bound=np.generic)
 
-CALIBRATION = "calibration/scores"  # among the tensors of a saved model
-EVIDENCE = "evidence/"
 ODDEST = 3  # of the images that calibrate, which are named
 READ_AT_ONCE = scoring.BATCH_SIZE  # images of a folder; the next ones are decoded meanwhile
 
@@ -399,25 +393,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             json.dumps(about, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UsageError(f"about = {about!r} must be of JSON's types: {error}") from None
-        description = {
-            "parameters": self.parameters_,
-            "config": self.config_.to_dict(),
-            "image_rule": self.rule_.to_dict(),
-            "split": asdict(self.split_),
-            "best_epoch": self.best_epoch_,
-            "seconds": self.seconds_,
-            "fingerprint": self.fingerprint_,
-            "notes": list(self.notes_),
-            "skipped": [list(entry) for entry in self.skipped_],
-            "oddest": list(self.oddest_),
-            "history": [asdict(record) for record in self.history_],
-            "about": about,
-        }
-        tensors = {k: v.cpu().contiguous() for k, v in self.networks_.state_dict().items()}
-        state = self.evidence_.state_dict()
-        tensors |= {EVIDENCE + k: v.cpu().contiguous() for k, v in state.items()}
-        tensors[CALIBRATION] = torch.from_numpy(self.calibrated().scores)
-        model_folder.write(expanded(folder), safetensors.save(tensors), description)
+        description = saved_model.describe(self) | {"about": about}
+        weights = saved_model.pack(self.networks_, self.evidence_, self.calibration_)
+        model_folder.write(expanded(folder), weights, description)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> Self:
@@ -434,9 +412,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_default_type()
         with model_folder.understanding(folder):
             content, weights = model_folder.read(folder)
-            tensors = safetensors.load(weights)
             detector = cls(**content["parameters"])
-            detector._restore(content, tensors)
+            detector._restore(content, weights)
         detector._move(device)
         return detector
 
@@ -449,24 +426,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             reason = str(error).partition("\n")[0]
             raise UsageError(f"device = {name!r} cannot be used here: {reason}") from None
 
-    def _restore(self, content: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
-        self.parameters_ = content["parameters"]
-        self.config_ = Config(**check_settings(completed(content["config"])))
-        self.rule_ = ImageRule.from_dict(content["image_rule"])
-        self.split_ = SplitCounts(**content["split"])
-        self.best_epoch_, self.seconds_ = content["best_epoch"], content["seconds"]
-        self.fingerprint_, self.about_ = str(content["fingerprint"]), dict(content["about"])
-        self.notes_ = tuple(content["notes"])
-        self.skipped_ = tuple((name, reason) for name, reason in content["skipped"])
-        self.oddest_ = tuple(content.get("oddest", ()))  # which came later
-        self.history_ = tuple(Record(**record) for record in content["history"])
-        calibration = Calibration.of(tensors.pop(CALIBRATION).numpy())
-        shape = self.rule_.channels, self.rule_.within(self.config_.network_side).image_size
-        self.evidence_ = evidence.Evidence(self.config_, *shape)
-        names = [name for name in tensors if name.startswith(EVIDENCE)]
-        self.evidence_.restore({k.removeprefix(EVIDENCE): tensors.pop(k) for k in names})
-        networks = blank(lambda: Networks(self.config_, *shape))
-        networks.load_state_dict(tensors)
+    def _restore(self, content: Mapping[str, Any], weights: bytes) -> None:
+        self.__dict__.update(saved_model.attributes(content))
+        networks, self.evidence_, calibration = saved_model.unpack(
+            weights, self.config_, self.rule_
+        )
         self._keep(networks)
         self._calibrate(calibration)
 
