@@ -30,7 +30,7 @@ from .data import (
     read_batches,
 )
 from .data.inferring import fitting_notes
-from .devices import check_default_type, settle_device, settle_precision
+from .devices import check_default_type, move, settle_device, settle_precision
 from .errors import OcganError, UsageError, caught, warn
 from .files import expanded
 from .images import to_pixels
@@ -414,17 +414,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             content, weights = model_folder.read(folder)
             detector = cls(**content["parameters"])
             detector._restore(content, weights)
-        detector._move(device)
+        move((detector.networks_, detector.evidence_), device)
         return detector
-
-    def _move(self, device: str | torch.device) -> None:
-        name = settle_device(device)
-        try:
-            self.networks_.to(name)
-            self.evidence_.to(name)
-        except (RuntimeError, AssertionError) as error:  # what torch raises of either kind
-            reason = str(error).partition("\n")[0]
-            raise UsageError(f"device = {name!r} cannot be used here: {reason}") from None
 
     def _restore(self, content: Mapping[str, Any], weights: bytes) -> None:
         self.__dict__.update(saved_model.attributes(content))

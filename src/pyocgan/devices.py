@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
 
 from .errors import UsageError
 
@@ -70,6 +72,23 @@ def check_default_type() -> None:
             f"torch makes {kind} by default here, where networks are of float32: call "
             "torch.set_default_dtype(torch.float32) first"
         )
+
+
+def move(networks: Iterable[nn.Module], device: object) -> None:
+    """Move networks to a device.
+
+    Raises
+    ------
+    UsageError
+        It is none of `DEVICES`, or cannot be used here.
+    """
+    name = settle_device(device)
+    try:
+        for network in networks:
+            network.to(name)
+    except (RuntimeError, AssertionError) as error:  # what torch raises of either kind
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"device = {name!r} cannot be used here: {reason}") from None
 
 
 def open_fabric(device: object, precision: str) -> Fabric:
