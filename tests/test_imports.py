@@ -28,9 +28,9 @@ LAYERS = """
     evidence
     score_training
     training
-    stacked saved_model
+    saved_model
     detector
-    methods demo mistakes
+    methods demo mistakes stacked
     benchmark
     benchmark_report
     cli

@@ -13,9 +13,8 @@ import torch
 from conftest import TINY, tiny
 from pyocgan import stacked
 from pyocgan.config import STAGES, resolve
-from pyocgan.detector import fit_together
 from pyocgan.errors import OcganError
-from pyocgan.stacked import StackedTraining
+from pyocgan.stacked import StackedTraining, fit_together
 from pyocgan.training import Training, saving
 
 SIZES = (50, 67, 50)  # images a model: 3, 4 and 3 iterations an epoch

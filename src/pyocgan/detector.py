@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -31,7 +31,7 @@ from .data import (
 )
 from .data.inferring import fitting_notes
 from .devices import check_default_type, move, settle_device, settle_precision
-from .errors import OcganError, UsageError, caught, warn
+from .errors import UsageError, warn
 from .files import expanded
 from .images import to_pixels
 from .networks import Networks
@@ -43,7 +43,6 @@ from .preparation import (
     share_out,
     whole_number,
 )
-from .stacked import StackedTraining
 from .training import Progress, Training, saving
 
 Number = TypeVar("Number", bound=np.generic)
@@ -477,47 +476,3 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
         return tags
-
-
-def fit_together(
-    detectors: Sequence[NoveltyDetector],
-    images: Sequence[ImageSource],
-    *,
-    checkpoints: Sequence[Path],
-    checkpoint_seconds: float = 30.0,
-) -> list[OcganError | None]:
-    """Fit detectors together, each on images of its own.
-
-    Each becomes what `fit` makes of it, on a GPU to rounding. Of training, `seconds_` has an equal
-    share.
-
-    Parameters
-    ----------
-    detectors
-        On one device.
-    images
-        Of each detector, as for `fit`.
-    checkpoints, checkpoint_seconds
-        A file for each detector, as for `iter_fit`, and interchangeable with its.
-
-    Returns
-    -------
-    list
-        For each detector the error that it alone ended with, or None: it is fitted.
-    """
-    asked = zip(detectors, images, checkpoints, strict=True)
-    begun = [caught(partial(detector._begin, X, path)) for detector, X, path in asked]
-    ends = [one if isinstance(one, OcganError) else None for one in begun]
-    fittings = {n: one for n, one in enumerate(begun) if not isinstance(one, OcganError)}
-    stack = StackedTraining([training for _, training in fittings.values()])
-    identities = [prepared.identity(one.precision) for prepared, one in fittings.values()]
-    save = partial(stack.save, [checkpoints[n] for n in fittings], identities)
-    for _ in saving(stack.run(), save, checkpoint_seconds):
-        pass
-    for place, (n, (prepared, training)) in enumerate(fittings.items()):
-        finish = partial(detectors[n]._finish, prepared, training)
-        ends[n] = stack.errors.get(place) or caught(finish)
-        if ends[n] is None:
-            share = sum(one.seconds for one in stack.trainings) / len(fittings)
-            detectors[n].seconds_ += share - training.seconds
-    return ends

@@ -183,7 +183,8 @@ def measure(
     if len(cells) == 1:
         yield caught(partial(cells[0].measure, checkpoints[0]))
         return
-    from ..detector import NoveltyDetector, fit_together
+    from ..detector import NoveltyDetector
+    from ..stacked import fit_together
 
     scorers = [cast("NoveltyDetector", cell.method.make(cell.seed)) for cell in cells]
     pixels = [cell.trial.train_pixels for cell in cells]
