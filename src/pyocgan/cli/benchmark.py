@@ -126,22 +126,16 @@ def benchmark(
     as_json
         Print the figures of every cell as JSON.
     """
-    from ..benchmark import check_executor, open_pool, plan, pool_name, run, unfinished
+    from ..benchmark import check_executor, open_pool, plan, run, unfinished
 
     chosen = settings_from(config, settings)
     keys, numbers = comma_words("--method", method), comma_numbers("--seeds", seeds)
     wanted = read_classes(classes)
-    for flag, number in (("--jobs", jobs), ("--stack", stack)):
-        if number is not None and number < 1:
-            raise UsageError(f"{flag} {number} must be 1 or more")
+    _check_positive("--jobs", jobs)
+    _check_positive("--stack", stack)
     check_executor(executor)
     methods = _methods(keys, partial(_ocgan, preset, chosen, device, precision))
-    sources = list(dict.fromkeys(dataset))
-    for name in sources:
-        check_apart(out, name)
-    for name, count in Counter(map(pool_name, sources)).items():
-        if count > 1:
-            raise UsageError(f"{count} data sets are called {name!r}: give each its own --out")
+    sources = _distinct(dataset, out)
     if not dry_run:
         check_creatable(out)
     pools = [
@@ -209,6 +203,24 @@ def summarise(
 
 
 # ---- the grid ------------------------------------------------------------------------------------
+
+
+def _check_positive(flag: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise UsageError(f"{flag} {number} must be 1 or more")
+
+
+def _distinct(sources: Sequence[str], out: Path) -> list[str]:
+    """Return each data set once; refuse one that is the folder `out`, and two of one name."""
+    from ..benchmark import pool_name
+
+    distinct = list(dict.fromkeys(sources))
+    for source in distinct:
+        check_apart(out, source)
+    for name, count in Counter(map(pool_name, distinct)).items():
+        if count > 1:
+            raise UsageError(f"{count} data sets are called {name!r}: give each its own --out")
+    return distinct
 
 
 def _settle_stack(keys: Sequence[str], device: str, jobs: int) -> int:
