@@ -113,9 +113,6 @@ def train(
     )
     images = task.training_images()
     terminal.note(f"learning from {images.description}")
-    learned = set() if images.labels is None else {*images.labels.tolist()}
-    if len(learned) == 1:  # by its name: a number means another elsewhere
-        task = replace(task, normal_class=learned.pop())
     if not restart:
         _check_free(out)
     check_creatable(out)
@@ -128,16 +125,7 @@ def train(
                 f"interrupted in epoch {progress.epoch} of {progress.epochs}; the same command"
                 f"{' without --restart' if restart else ''} goes on from there"
             )
-        detector.save(
-            out,
-            about={
-                "task": task.to_dict(),
-                "is_of_files": images.is_of_files,
-                "command": command_line(),
-                "environment": environment(),
-            },
-        )
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        _save(detector, _with_class_named(task, images), images, out)
     _summarise(detector, out, as_json=as_json)
 
 
@@ -182,6 +170,24 @@ def _fit(
         if interrupted:
             terminal.note("the training was done already: writing the model")
     return None
+
+
+def _with_class_named(task: Task, images: Source) -> Task:
+    """Return the task with its class by name where it is one: a number means another elsewhere."""
+    learned = set() if images.labels is None else {*images.labels.tolist()}
+    return replace(task, normal_class=learned.pop()) if len(learned) == 1 else task
+
+
+def _save(detector: NoveltyDetector, task: Task, images: Source, out: Path) -> None:
+    """Write the model, and of what it is; a checkpoint is needed no longer."""
+    about = {
+        "task": task.to_dict(),
+        "is_of_files": images.is_of_files,
+        "command": command_line(),
+        "environment": environment(),
+    }
+    detector.save(out, about=about)
+    (out / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _check_free(out: Path) -> None:
