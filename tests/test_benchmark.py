@@ -40,7 +40,7 @@ from pyocgan.benchmark import (
 from pyocgan.benchmark import run as run_cells
 from pyocgan.benchmark.images import pool_name
 from pyocgan.benchmark.results import Result, class_words
-from pyocgan.cli import run, terminal
+from pyocgan.cli import app, run, terminal
 from pyocgan.data import ImageRule
 from pyocgan.errors import InputError, OcganError, UsageError
 from pyocgan.methods import Method, ocgan, other_method
@@ -1004,7 +1004,7 @@ def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch)
 
 def test_the_lines_of_the_help_text_are_filled(monkeypatch, capsys):
     """Docstrings break at 100 columns: in a terminal of 300 no sentence is broken."""
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(app, "_console", Console(width=300))  # it keeps what it had first
     assert run(["benchmark", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "several may work on the same folder at once, and leave to each other" in shown

@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 
 from conftest import TINY, ocgan, tiny_flags
 from data_fixtures import write_idx, zip_tree
 from pyocgan import evidence, preparation
 from pyocgan.claims import claimed
+from pyocgan.cli import app
 from pyocgan.config import FIELDS, resolve
 from pyocgan.data.named import NAMED
 from pyocgan.detector import NoveltyDetector
@@ -1230,7 +1232,7 @@ def test_data_describe(command, pictures):
     "name", ["", "demo", "train", "predict", "evaluate", "info", "data", "data describe"]
 )
 def test_help_says_what_each_flag_means(command, name, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(app, "_console", Console(width=100))  # it keeps what it had first
     code, out, errors = command(*name.split(), "--help")
     assert (code, errors) == (0, [])
     assert out.startswith(f"Usage: ocgan {name}".rstrip())
