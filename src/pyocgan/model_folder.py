@@ -61,9 +61,12 @@ def write(folder: Path, weights: bytes, description: Mapping[str, Any]) -> None:
 def _check_own(path: Path) -> None:
     """Refuse to replace what is no model's description; a damaged one may be ours."""
     with contextlib.suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        if not _is_own(json.loads(path.read_text(encoding="utf-8"))):
             raise OcganError(f"{str(path)!r} is another program's: save to another folder")
+
+
+def _is_own(description: object) -> bool:
+    return isinstance(description, dict) and description.get("format") == FORMAT
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -111,7 +114,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{str(folder)!r} is not a model: {_missing(folder)}") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {str(path)!r}: {error}") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    if not _is_own(description):
         raise ModelError(f"{str(path)!r} does not describe a pyocgan model")
     version = description.get("format_version")
     if version != FORMAT_VERSION:

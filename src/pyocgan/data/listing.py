@@ -98,9 +98,8 @@ def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
     """
     if not paths:
         raise InputError("the list of images is empty")
-    files = [Path(path) for path in paths]
-    if any(file.parts[:1] == ("~",) for file in files):
-        files = [file.expanduser() if file.parts[:1] == ("~",) else file for file in files]
+    given = map(Path, paths)
+    files = [path.expanduser() if path.parts[:1] == ("~",) else path for path in given]
     return make_source(Files(files), [str(path) for path in files], None, "list of")
 
 
