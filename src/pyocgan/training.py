@@ -223,8 +223,10 @@ class Training:
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.nets.load_state_dict(_under("nets/", tensors))
         self.evidence.restore(_under("evidence/", tensors))
-        self.best = _under("best/", tensors)
-        self.sums = {k: v.to(self.device) for k, v in _under("sums/", tensors).items()}
+        self.best, self.sums = (
+            {name: tensor.to(self.device) for name, tensor in _under(part, tensors).items()}
+            for part in ("best/", "sums/")
+        )
         self.generator.set_state(tensors["generator"])
         self._load_optimizers(tensors)
         self._replay = None  # of moments that are no more
