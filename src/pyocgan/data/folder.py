@@ -81,8 +81,9 @@ def _relative_paths(folder: Path) -> Iterator[str]:
             continue
         folders[:] = [name for name in folders if not is_hidden(name)]
         within |= dict.fromkeys((Path(here, name) for name in folders), above | {resolved})
-        for name in files:
-            yield Path(here, name).relative_to(folder).as_posix()
+        below = Path(here).relative_to(folder)
+        inside = "" if below == Path() else f"{below.as_posix()}/"
+        yield from (f"{inside}{name}" for name in files)
 
 
 def _refuse(error: OSError) -> None:

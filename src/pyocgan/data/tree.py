@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp"})
 # Images of other kinds: that they are left out is said, so that nobody takes them for judged.
@@ -31,21 +31,21 @@ _NUMBER = re.compile(r"(\d+)")
 
 def is_image_name(path: str) -> bool:
     """Tell image files from others by suffix; hidden ones and macOS's doubles are none."""
-    return not is_hidden(path) and PurePosixPath(path).suffix.lower() in SUFFIXES
+    return not is_hidden(path) and _suffix(path) in SUFFIXES
 
 
 def left_out(paths: Iterable[str]) -> str:
     """Say, for the end of a description, how many images are of kinds that are not read."""
-    suffixes = [PurePosixPath(path).suffix.lower() for path in paths if not is_hidden(path)]
-    counts = Counter(suffix[1:] for suffix in suffixes if suffix in NOT_READ)
+    seen = Counter(_suffix(path) for path in paths if not is_hidden(path))
+    counts = {suffix[1:]: count for suffix, count in seen.items() if suffix in NOT_READ}
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
     return f" (left out, for these kinds are not read: {kinds})" if kinds else ""
 
 
 def is_hidden(path: str) -> bool:
     """Tell what systems hide: names with a dot before them, macOS's doubles, previews on a NAS."""
-    parts = PurePosixPath(path).parts
-    return any(part.startswith(".") or part in _OF_SYSTEMS for part in parts)
+    parts = path.split("/")
+    return any((part.startswith(".") and part != ".") or part in _OF_SYSTEMS for part in parts)
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
@@ -166,11 +166,15 @@ def _named(split: str, parts: Mapping[str, str]) -> str:
 
 
 def _labels(paths: Sequence[str]) -> tuple[str, ...] | None:
-    turntable = [_COIL_NAME.fullmatch(PurePosixPath(path).name) for path in paths]
+    turntable = [_COIL_NAME.fullmatch(path.rpartition("/")[2]) for path in paths]
     if all(turntable):
         return tuple(match[1] for match in turntable if match)
     tops = [_top(path) for path in paths]
     return None if "" in tops else tuple(tops)
+
+
+def _suffix(path: str) -> str:
+    return splitext(path)[1].lower()
 
 
 def _top(path: str) -> str:
