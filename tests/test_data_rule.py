@@ -217,6 +217,15 @@ def test_unreadable_headers_are_passed_over(tmp_path):
     assert infer_rule(open_source(tmp_path)) == (ImageRule((20, 20), 1), ())
 
 
+def test_an_array_is_judged_by_one_header(monkeypatch):
+    source, asked = open_source(np.zeros((600, 9, 9), np.uint8)), []
+    header = source.store.header
+    monkeypatch.setattr(source.store, "header", lambda index: asked.append(index) or header(index))
+    rule, _ = infer_rule(source)
+    inferring.fitting_notes(source, rule)
+    assert (rule.image_size, asked) == ((9, 9), [0, 0])
+
+
 def test_headers_are_read_without_decoding(tmp_path):
     path = write_image(tmp_path / "cut.png", size=(100, 100))
     path.write_bytes(path.read_bytes()[:500])

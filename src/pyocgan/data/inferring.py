@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -115,7 +116,7 @@ def read_inferred(
 def _headers(source: Source, rows: Iterable[int]) -> set[Header]:
     """Return the different headers of some of a source's images, of those that have one."""
     headers = set()
-    for index in rows:
+    for index in islice(rows, 1 if source.is_decoded else None):  # images of one array are alike
         with suppress(UnreadableImage):  # `read` reports it
             headers.add(source.header(index))
     return headers
