@@ -143,6 +143,44 @@ def test_columns_that_are_passed_over_are_named(tmp_path):
         open_source(write_list(tmp_path / "l.csv", text + "b.png\n"))
 
 
+LIST_IN_PARTS = "image,label,split\na.png,ok,train\nb.png,ok,Test\nc.png,bad,test\n"
+
+
+def test_a_column_may_divide_a_list_into_train_and_test(tmp_path):
+    path = write_list(tmp_path / "l.csv", LIST_IN_PARTS)
+    train, test, everything = (open_source(path, split=s) for s in ("train", "test", "all"))
+    assert [one.names for one in (train, test)] == [("a.png",), ("b.png", "c.png")]
+    assert (train.labels.tolist(), test.labels.tolist()) == (["ok"], ["ok", "bad"])
+    assert train.description == "train part of list l.csv: 1 image in 1 class (ok)"
+    assert everything.description == "list l.csv of 3 images in 2 classes (bad, ok)"
+    assert test.is_novel("ok").tolist() == [False, True]
+
+
+def test_validation_in_a_list_is_left_out_or_stands_for_test(tmp_path):
+    more = write_list(tmp_path / "l.csv", LIST_IN_PARTS + "d.png,ok,val\ne.png,ok,\n")
+    everything = open_source(more, split="all")
+    assert everything.names == ("a.png", "b.png", "c.png")
+    assert everything.description.endswith("(left out beside train and test: 2 images)")
+    text = LIST_IN_PARTS.replace("Test", "val").replace("test", "val")
+    test = open_source(write_list(tmp_path / "v.csv", text), split="test")
+    assert test.names == ("b.png", "c.png")
+    assert test.description.startswith("test (val) part of list v.csv: 2 images")
+
+
+def test_a_column_that_names_no_parts_is_passed_over(tmp_path):
+    text = LIST_IN_PARTS.replace("train", "1").replace("Test", "2").replace("test", "3")
+    source = open_source(write_list(tmp_path / "l.csv", text), split="train")
+    assert len(source) == 3
+    assert source.description.endswith("(columns passed over: split)")
+
+
+def test_a_list_without_the_part_asked_for(tmp_path):
+    path = write_list(tmp_path / "l.csv", "path,set\na.png,train\n")
+    assert open_source(path).names == ("a.png",)
+    with pytest.raises(InputError, match=r"^list l\.csv names no images in its test part, but in"):
+        open_source(path, split="test")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

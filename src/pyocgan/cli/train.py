@@ -59,9 +59,9 @@ def train(
     ----------
     source
         A folder of images (nested; class per folder; train/ and test/ or val/), a zip file of the
-        same, a list file (path[,label] a line, or columns that its first line names), an IDX, .npy
-        or .npz file, CIFAR-10's tar file, or the name of a data set: mnist, fashion_mnist, cifar10,
-        coil100, digits.
+        same, a list file (path[,label] a line, or columns that its first line names, such as
+        path,label,split), an IDX, .npy or .npz file, CIFAR-10's tar file, or the name of a data
+        set: mnist, fashion_mnist, cifar10, coil100, digits.
     out
         The folder for model, log, settings and checkpoint.
     normal_class

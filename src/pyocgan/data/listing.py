@@ -1,33 +1,38 @@
-"""Lists of images: a text file of ``path[,label]`` lines, or Python's list of paths."""
+"""Lists of images: a text file of ``path[,label]`` lines, or Python's list of paths.
+
+A column of a list may say which images train and which are for testing.
+"""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from os import PathLike
 from pathlib import Path
 
 from ..errors import InputError, listed, system_reason
-from .source import Source, make_source
+from .source import Source, count_text, make_source
 from .stores import Files
-from .tree import is_image_name
+from .tree import PARTS, is_image_name, part_named, parts_among
 
 # First lines that name the columns, in any case.
 _PATH_HEADERS = frozenset({"path", "file", "filename", "image"})
 _LABEL_HEADERS = frozenset({"label", "class"})
+_PART_HEADERS = frozenset({"split", "set", "subset", "part", "partition"})
 
 SHOWN_COLUMNS = 6  # of a line that is not understood
 MOST_COLUMNS = 30  # of what may be said of an image; beyond, it is the image
 PIXELS_ADVICE = ": tables of pixels are not read; save them as .npy or .npz, (N, H, W) uint8"
 
 
-def open_list_file(path: Path) -> Source:
+def open_list_file(path: Path, split: str = "all") -> Source:
     """Open a .txt, .csv or .tsv file of ``path[,label]`` lines, relative to the file's folder.
 
-    A line of a .txt file that names an image as it stands is that path, even with a comma in it.
+    `split` is as in `open_lines`. A line of a .txt file that names an image as it stands is that
+    path, even with a comma in it.
 
     Raises
     ------
@@ -43,16 +48,21 @@ def open_list_file(path: Path) -> Source:
     delimiter = "\t" if suffix == ".tsv" else ","
     if suffix == ".csv" and _has_semicolons(text, where):
         delimiter = ";"  # as Excel writes where the comma parts whole numbers from decimals
-    return open_lines(lines, path.parent, where, delimiter)
+    return open_lines(lines, path.parent, where, delimiter, split)
 
 
 def open_lines(
-    lines: Iterable[str], base: Path, where: str = "list", delimiter: str = ","
+    lines: Iterable[str],
+    base: Path,
+    where: str = "list",
+    delimiter: str = ",",
+    split: str = "all",
 ) -> Source:
     """Open the images named by ``path[,label]`` lines.
 
     Empty lines and lines that begin with ``#`` are passed over. A first line such as ``path,label``
-    or ``id,filename,class,size`` names columns, of which those of the path and the label count.
+    or ``id,filename,class,split`` names columns, of which those of the path, the label and the part
+    count. Parts are called as folders are, see `tree.arrange`: train and test, or val for test.
 
     Parameters
     ----------
@@ -64,28 +74,35 @@ def open_lines(
         What to call the list in messages.
     delimiter
         What stands between path and label.
+    split
+        ``"train"``, ``"test"`` or ``"all"``; without meaning where no column names parts.
 
     Raises
     ------
     InputError
-        The list is empty, or only some lines carry a label, or a line has more than two fields
-        and the first one names no columns, or a line lacks one that it names.
+        The list is empty, or the part asked for; or only some lines carry a label, or a line has
+        more than two fields and the first one names no columns, or a line lacks one that it names.
     """
     rows, columns = _rows(lines, base, where, delimiter)
     if not rows:
         raise InputError(f"{where} names no images: one path per line is expected")
-    names = [name for name, _ in rows]
-    labels = [label for _, label in rows if label]
-    if labels and len(labels) < len(rows):
+    labelled = sum(bool(row.label) for row in rows)
+    if 0 < labelled < len(rows):
         raise InputError(
-            f"{where} gives a label to {len(labels)} of {len(rows)} images: label all or none"
+            f"{where} gives a label to {labelled} of {len(rows)} images: label all or none"
         )
-    store = Files([base / name for name in names])
-    source = make_source(store, names, labels or None, f"{where} of")
-    if columns is None or not columns.others:
-        return source
-    passed_over = f"{source.description} (columns passed over: {listed(columns.others, 6)})"
-    return replace(source, description=passed_over)
+    parts = parts_among({row.part for row in rows})
+    kept = _of_part(rows, parts, split, where)
+    names, labels = [row.path for row in kept], [row.label for row in kept if row.label]
+    is_part = bool(parts) and split != "all"
+    opening = f"{part_named(split, parts)} part of {where}:" if is_part else f"{where} of"
+    source = make_source(Files([base / name for name in names]), names, labels or None, opening)
+    notes = ""
+    if beside := sum(row.part not in parts for row in rows) if parts else 0:
+        notes += f" (left out beside train and test: {count_text(beside)})"
+    if columns and (others := columns.passed_over(has_parts=bool(parts))):
+        notes += f" (columns passed over: {listed(others, 6)})"
+    return replace(source, description=source.description + notes)
 
 
 def open_paths(paths: Sequence[str | PathLike[str]]) -> Source:
@@ -143,19 +160,34 @@ def _fields(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where path and label stand, and the names of the other columns."""
+    """What the first line calls the columns, and where path, label and part stand."""
 
+    names: tuple[str, ...]
     path: int
     label: int | None
-    others: tuple[str, ...]
+    part: int | None
+
+    def passed_over(self, *, has_parts: bool) -> list[str]:
+        """Name the columns that do not count; one of parts counts if it has some."""
+        counting = {self.path, self.label, self.part if has_parts else None}
+        return [name for place, name in enumerate(self.names) if name and place not in counting]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One image; label and part are "" where there is none."""
+
+    path: str
+    label: str
+    part: str = ""
 
 
 def _rows(
     lines: Iterable[str], base: Path, where: str, delimiter: str
-) -> tuple[list[tuple[str, str]], _Columns | None]:
-    """Return path and label, "" where there is none, of each image; and what line 1 says."""
+) -> tuple[list[_Row], _Columns | None]:
+    """Return what is said of each image, and what line 1 says."""
     columns: _Columns | None = None
-    rows: list[tuple[str, str]] = []
+    rows: list[_Row] = []
     first = True
     for number, row in _fields(lines, where, delimiter):
         fields = [field.strip() for field in row]
@@ -168,19 +200,32 @@ def _rows(
             if named is not None:
                 columns = named if len(fields) > 1 else None
                 continue
-        path, label = _picked(fields, columns)
-        if not path:
+        picked = _picked(fields, columns)
+        if picked is None:
             expected = f"path{delimiter}label" if columns is None else "what the first line names"
             is_pixels = columns is None and len(row) > MOST_COLUMNS
             advice = PIXELS_ADVICE if is_pixels else ""
             said = f"[{listed([*map(repr, row)], SHOWN_COLUMNS)}]"
             raise InputError(f"{where}, line {number}: {said} is not {expected}{advice}")
-        if any("\udc80" <= character <= "\udcff" for character in label):  # goes into models
+        if any("\udc80" <= character <= "\udcff" for character in picked.label):  # goes into models
             raise InputError(
-                f"{where}, line {number}: label {label!r} is not UTF-8: save it as such"
+                f"{where}, line {number}: label {picked.label!r} is not UTF-8: save it as such"
             )
-        rows.append((path, label))
+        rows.append(picked)
     return rows, columns
+
+
+def _of_part(
+    rows: Sequence[_Row], parts: Mapping[str, str], split: str, where: str
+) -> Sequence[_Row]:
+    """Keep the rows of a part, or of all parts; all rows where there are no parts."""
+    if not parts:
+        return rows
+    wanted = PARTS if split == "all" else (split,)
+    if kept := [row for row in rows if parts.get(row.part) in wanted]:
+        return kept
+    found = listed(sorted({row.part for row in rows}), SHOWN_COLUMNS)
+    raise InputError(f"{where} names no images in its {split} part, but in {found} alone")
 
 
 def _is_comment(fields: Sequence[str], columns: _Columns | None) -> bool:
@@ -191,22 +236,25 @@ def _is_comment(fields: Sequence[str], columns: _Columns | None) -> bool:
 def _columns(fields: Sequence[str]) -> _Columns | None:
     """Return what a first line says of columns; None where it names no path, but an image."""
     names = [field.strip().casefold() for field in fields]
-    path = next((place for place, name in enumerate(names) if name in _PATH_HEADERS), None)
-    label = next((place for place, name in enumerate(names) if name in _LABEL_HEADERS), None)
+    path, label, part = (
+        next((place for place, name in enumerate(names) if name in headers), None)
+        for headers in (_PATH_HEADERS, _LABEL_HEADERS, _PART_HEADERS)
+    )
     is_image = any(map(is_image_name, names)) or (
         len(names) == 2 and path == 1 and label != 0 and names[0] != ""
     )
     if path is None or is_image:
         return None
-    others = tuple(name for place, name in enumerate(fields) if place not in (path, label) and name)
-    return _Columns(path, label, others)
+    return _Columns(tuple(fields), path, label, part)
 
 
-def _picked(fields: Sequence[str], columns: _Columns | None) -> tuple[str, str]:
-    """Return path and label; an empty path where the line does not fit."""
+def _picked(fields: Sequence[str], columns: _Columns | None) -> _Row | None:
+    """Return what a line says of its image; None where it does not fit, or names none."""
     if columns is None:
         path, label, *others = *fields, "", ""
-        return ("", "") if any(others) else (path, label)
-    if len(fields) <= max(columns.path, columns.label or 0):
-        return "", ""
-    return fields[columns.path], "" if columns.label is None else fields[columns.label]
+        return _Row(path, label) if path and not any(others) else None
+    places = (columns.path, columns.label, columns.part)
+    if len(fields) <= max(place or 0 for place in places):
+        return None
+    path, label, part = ("" if place is None else fields[place] for place in places)
+    return _Row(path, label, part.casefold()) if path else None

@@ -42,12 +42,9 @@ _DIVISIBLE: dict[str, Callable[[Path, str], Source]] = {  # into train and test
     ".npy": open_array_file,
     ".npz": open_array_file,
     ".zip": open_zip,
-}
-_WHOLE: dict[str, Callable[[Path], Source]] = {
     ".txt": open_list_file,
     ".csv": open_list_file,
     ".tsv": open_list_file,
-    **dict.fromkeys(SUFFIXES, open_image),
 }
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -64,7 +61,8 @@ def open_source(
     ----------
     source
         A folder (one folder per class, or train and test, where it has them), a zip file of the
-        same, an image, a list file (.txt, .csv, .tsv; its paths count from the folder it lies in),
+        same, an image, a list file (.txt, .csv, .tsv; its paths count from the folder it lies in; a
+        column may name labels, and one train and test),
         a .npy or .npz file (also as Keras and MedMNIST name the arrays in it), an IDX file,
         CIFAR-10's tar file; the name of a data set (see `NAMED`), unless such a path exists; a (N,
         H, W) or (N, H, W, 1 or 3) uint8 array, 0 to 255, colour in the order red, green, blue, or
@@ -151,7 +149,7 @@ def holds_many(given: str) -> bool:
     """Say whether a path or name stands for many images: it is no image, as `open_source` goes."""
     path = Path(given)
     name = path.name.lower()
-    is_file_of_many = path.suffix.lower() in _of_many() or name.endswith(_TAR_SUFFIXES)
+    is_file_of_many = path.suffix.lower() in _DIVISIBLE or name.endswith(_TAR_SUFFIXES)
     is_name = not path.exists() and find_named(given) is not None
     return path.is_dir() or is_file_of_many or is_idx_name(path.name) or is_name
 
@@ -196,8 +194,8 @@ def _open_file(path: Path, split: str) -> Source:
     suffix = path.suffix.lower()
     if suffix in _DIVISIBLE:
         return _DIVISIBLE[suffix](path, split)
-    if suffix in _WHOLE:
-        return _WHOLE[suffix](path)
+    if suffix in SUFFIXES:
+        return open_image(path)
     if is_idx_name(path.name):
         return open_idx(path)
     if path.name.lower().endswith(_TAR_SUFFIXES):
@@ -206,10 +204,6 @@ def _open_file(path: Path, split: str) -> Source:
         read_header(file)
         return open_image(path)  # whatever it is called
     raise InputError(
-        f"{path} is of an unknown kind: images, {', '.join(_of_many())} and IDX files, and "
+        f"{path} is of an unknown kind: images, {', '.join(_DIVISIBLE)} and IDX files, and "
         "CIFAR-10's tar file can be read"
     )
-
-
-def _of_many() -> list[str]:
-    return [suffix for suffix in (*_DIVISIBLE, *_WHOLE) if suffix not in SUFFIXES]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from posixpath import splitext
 
@@ -108,8 +108,21 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
     kept = [path for path in images if parts.get(_folder(path)) in wanted]
     below = [path.partition("/")[2] for path in kept]
     beside = sum(_folder(path) not in parts for path in images)
-    part = None if split == "all" else _named(split, parts)
+    part = None if split == "all" else part_named(split, parts)
     return Tree(tuple(kept), _labels(below), part, beside)
+
+
+def parts_among(names: Set[str]) -> dict[str, str]:
+    """Return which of these names, in small letters, stand for which part.
+
+    Both parts are among them, or nothing but one; else none is a part.
+    """
+    parts = {part: part for part in PARTS}
+    validation = names & _VALIDATION
+    if "train" in names and "test" not in names and len(validation) == 1:
+        parts = {"train": "train", next(iter(validation)): "test"}
+    divided = bool(names) and (names >= parts.keys() or names <= parts.keys())
+    return parts if divided else {}
 
 
 def without_wrapper(paths: Sequence[str]) -> tuple[str, list[str]]:
@@ -135,14 +148,7 @@ def _wrapper(paths: Sequence[str]) -> str:
 
 
 def _parts(paths: Sequence[str]) -> dict[str, str]:
-    """Return which folders are which part: both are at the top, or nothing but one; else none."""
-    tops = {_folder(path) for path in paths}
-    parts = {part: part for part in PARTS}
-    validation = tops & _VALIDATION
-    if "train" in tops and "test" not in tops and len(validation) == 1:
-        parts = {"train": "train", validation.pop(): "test"}
-    divided = bool(tops) and (tops >= parts.keys() or tops <= parts.keys())
-    return parts if divided else {}
+    return parts_among({_folder(path) for path in paths})
 
 
 def _divided(paths: Sequence[str]) -> tuple[str, ...]:
@@ -160,7 +166,8 @@ def _has_both_parts(paths: Sequence[str]) -> bool:
     return {parts.get(_folder(path)) for path in paths} >= {*PARTS}
 
 
-def _named(split: str, parts: Mapping[str, str]) -> str:
+def part_named(split: str, parts: Mapping[str, str]) -> str:
+    """Name a part; and what it is called, where that is something else: ``"test (val)"``."""
     others = [folder for folder, part in parts.items() if part == split != folder]
     return f"{split} ({others[0]})" if others else split
 
