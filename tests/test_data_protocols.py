@@ -65,6 +65,17 @@ def test_protocol_1_draws_from_all_other_classes():
     assert set(split.test.labels[split.is_novel]) == {"b", "c", "d"}
 
 
+def test_protocol_1_draws_for_each_class_anew():
+    """Classes of one size, in order: one stream for all would hold out the same places of each."""
+    classes = [f"obj{number}" for number in range(20)]
+    source = open_array(np.zeros((200, 8, 8), np.uint8), np.repeat(classes, 10))
+    splits = [protocol_1(source, name, random_state=0) for name in classes]
+    held_out = {tuple(int(n) % 10 for n in split.test.names[:2]) for split in splits}
+    novel = {name for split in splits for name in split.test.names[2:]}
+    assert len(held_out) > 10
+    assert len(novel) > 25, "of 40 draws"
+
+
 @pytest.mark.parametrize("counts", [(1, 9), (9,)])
 def test_protocol_1_needs_enough_images(counts):
     with pytest.raises(UsageError, match="protocol 1 needs two images of class a and one of"):

@@ -48,14 +48,17 @@ def protocol_1(everything: Source, normal_class: str | int, *, random_state: int
     normal_class
         The class that trains, by name or number.
     random_state
-        Seed of both draws, which are without replacement.
+        Seed of both draws, which are without replacement. Each class draws for itself, by its name:
+        one stream for all would have all classes of COIL-100, as large as each other, judge the
+        same few images as novel.
 
     Raises
     ------
     UsageError
         No such class, no labels, fewer than two images of the class, or none of any other.
     """
-    rng = np.random.default_rng(random_state)
+    name = everything.class_name(normal_class)
+    rng = np.random.default_rng([random_state, *name.encode("utf-8", "surrogateescape")])
     is_novel = everything.is_novel(normal_class)
     normal = rng.permutation(np.flatnonzero(~is_novel))
     others = rng.permutation(np.flatnonzero(is_novel))
