@@ -165,6 +165,10 @@ def scores_with_ties(seed=0):
     return generator.integers(0, 12, 30) / 1.0, generator.integers(4, 16, 50) / 1.0
 
 
+def rows_of(normal, novel, first=0):
+    return np.split(np.arange(first, first + len(normal) + len(novel)), [len(normal)])
+
+
 def test_auroc_is_scikit_learns_with_and_without_ties():
     generator = np.random.default_rng(1)
     for normal, novel in (
@@ -193,7 +197,7 @@ def test_weighted_aurocs_are_scikit_learns():
 def test_the_interval_is_that_of_a_share():
     """With all novel scores equal, the AUROC is the share of normal ones below: p ± √(pq/n)."""
     normal, novel = np.repeat([0.0, 2.0], [320, 80]), np.ones(50)
-    resampled = bootstrap.resampled_aurocs(normal, novel, (7,))
+    resampled = bootstrap.resampled_aurocs(normal, novel, *rows_of(normal, novel))
     assert resampled.shape == (1000,)
     assert resampled.mean() == pytest.approx(0.8, abs=0.002)
     assert resampled.std() == pytest.approx(0.02, rel=0.1)
@@ -202,24 +206,52 @@ def test_the_interval_is_that_of_a_share():
 
 
 def test_nothing_to_doubt_where_all_are_apart():
-    assert Interval.of(bootstrap.resampled_aurocs(np.zeros(5), np.ones(4), (0,))) == Interval(1, 1)
+    normal, novel = np.zeros(5), np.ones(4)
+    found = bootstrap.resampled_aurocs(normal, novel, *rows_of(normal, novel))
+    assert Interval.of(found) == Interval(1, 1)
 
 
-def test_a_key_fixes_the_draws():
+def test_an_image_is_drawn_as_often_in_every_cell():
     normal, novel = scores_with_ties()
-    once, again, other = (
-        bootstrap.resampled_aurocs(normal, novel, key) for key in ((1,), (1,), (2,))
-    )
-    np.testing.assert_array_equal(once, again)
-    assert not np.array_equal(once, other)
+    rows = rows_of(normal, novel, first=9_980)  # of two blocks
+    order = np.random.default_rng(5).permutation(len(normal))
+    once = bootstrap.resampled_aurocs(normal, novel, *rows)
+    again = bootstrap.resampled_aurocs(normal[order], novel, rows[0][order], rows[1])
+    other = bootstrap.resampled_aurocs(normal, novel, rows[0] + 1000, rows[1] + 1000)
+    np.testing.assert_allclose(once, again, atol=1e-12)
+    assert abs(np.corrcoef(once, other)[0, 1]) < 0.2
+
+
+def test_few_images_may_be_drawn_not_at_all():
+    normal, novel = np.array([0.0, 2.0]), np.array([1.0])
+    found = bootstrap.resampled_aurocs(normal, novel, *rows_of(normal, novel))
+    assert set(np.unique(found)) >= {0, 0.5, 1}
+    assert np.isfinite(found).all()
+
+
+def test_intervals_hold_the_mean_of_seeds_that_share_images():
+    """Splits of one small data set: seeds draw from the same images, and err together."""
+    generator = np.random.default_rng(6)
+    covered = 0
+    for number in range(60):
+        scores = np.concatenate([generator.normal(size=100), generator.normal(1, 1, 100)])
+        means = np.zeros(bootstrap.RESAMPLES)
+        for _ in range(10):
+            drawn = generator.permutation(100)[:40], 100 + generator.permutation(100)[:40]
+            rows = tuple(part + 200 * number for part in drawn)
+            means += bootstrap.resampled_aurocs(*(scores[part] for part in drawn), *rows) / 10
+        interval = Interval.of(means)
+        covered += interval.low <= 0.7602 <= interval.high  # Φ(1/√2)
+    assert covered >= 51, "95 % of 60; 80 % where seeds are drawn apart"
 
 
 def test_large_cells_are_thinned_around_their_own_auroc(monkeypatch):
     generator = np.random.default_rng(3)
     normal, novel = generator.normal(size=400), generator.normal(1, 1, 800)
-    whole = bootstrap.resampled_aurocs(normal, novel, (0,))
+    rows = rows_of(normal, novel)
+    whole = bootstrap.resampled_aurocs(normal, novel, *rows)
     monkeypatch.setattr(bootstrap, "MOST_IMAGES", 100)
-    part = bootstrap.resampled_aurocs(normal, novel, (0,))
+    part = bootstrap.resampled_aurocs(normal, novel, *rows)
     assert len(bootstrap.thinned(novel)) == 100
     assert part.mean() == pytest.approx(whole.mean(), abs=0.005)
     assert 1.7 < part.std() / whole.std() < 3.3
@@ -235,8 +267,9 @@ def test_the_interval_of_a_difference_is_that_of_the_same_images(monkeypatch, mo
     one = np.repeat([0.0, 2.0, 0.0, 2.0], [160, 40, 160, 40])
     novel = np.ones(50)
     same, apart = one.copy(), np.roll(one, 100)
+    rows = rows_of(one, novel)
     first, *others = (
-        bootstrap.resampled_aurocs(normal, novel, (7,)) for normal in (one, same, apart)
+        bootstrap.resampled_aurocs(normal, novel, *rows) for normal in (one, same, apart)
     )
     alike, unlike = (Interval.of(first - other) for other in others)
     assert alike == Interval(0, 0)

@@ -1,14 +1,16 @@
-"""Intervals of a mean AUROC: test images drawn again, with replacement, within each cell.
+"""Intervals of a mean AUROC: the images of a data set drawn again, alike for all its cells.
 
-Shapes: R resamples, n normal and m novel images of a cell. Normal and novel images are drawn
-apart, so that both numbers stay; a resample is kept as weights, how often each image was drawn.
-Methods that tested the same images are resampled alike: their difference has an interval, too.
+Shapes: R resamples, n normal and m novel images of a cell. A resample is kept as weights, how often
+each image was drawn, by the Poisson bootstrap: each number is Poisson(1) by itself. An image has
+the same numbers whichever class, seed or method tested it. So cells that share images, as those of
+a table do, go up and down together, and the difference of two methods has an interval, too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,11 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 SEED = 0
 MOST_IMAGES = 10_000  # normal or novel ones of a cell; of more, every k-th takes part
+BLOCK = 10_000  # images whose weights are drawn together
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -40,27 +45,27 @@ def auroc(normal: Floats, novel: Floats) -> float:
     return float(weighted_aurocs(normal, novel, *once)[0])
 
 
-def resampled_aurocs(normal: Floats, novel: Floats, key: tuple[int, ...]) -> Floats:
+def resampled_aurocs(normal: Floats, novel: Floats, normal_rows: Rows, novel_rows: Rows) -> Floats:
     """Return the AUROC of every resample of a cell, (R,).
 
     Parameters
     ----------
     normal, novel
-        (n,) and (m,) scores in the order of the images.
-    key
-        Cells with the same key and images are resampled alike, whatever method scored them.
+        (n,) and (m,) scores.
+    normal_rows, novel_rows
+        (n,) and (m,), which images of the data set these are, from 0.
     """
     kept = thinned(normal), thinned(novel)
-    weights = _weights((*key, 0), len(kept[0])), _weights((*key, 1), len(kept[1]))
+    weights = _weights(thinned(normal_rows)), _weights(thinned(novel_rows))
     # Around the AUROC of all images, not of those that take part.
     shift = auroc(normal, novel) - auroc(*kept)
     return np.asarray(np.clip(weighted_aurocs(*kept, *weights) + shift, 0, 1), np.float64)
 
 
-def thinned(scores: Floats) -> Floats:
-    """Keep every k-th score, of the same images for every method; intervals get wider by √k."""
-    step = -(-len(scores) // MOST_IMAGES)
-    return scores[step // 2 :: step]
+def thinned(values: NDArray[Number]) -> NDArray[Number]:
+    """Keep every k-th, of the same images for every method; intervals get wider by √k."""
+    step = -(-len(values) // MOST_IMAGES)
+    return values[step // 2 :: step]
 
 
 def weighted_aurocs(
@@ -101,9 +106,19 @@ def _beaten(
     return np.asarray((below[:, found] * sums).sum(1), np.int64)
 
 
-@lru_cache(maxsize=2)
-def _weights(key: tuple[int, ...], count: int) -> NDArray[np.uint8]:
-    """Draw `count` of `count` images R times: (R, count), how often each was drawn."""
-    generator = np.random.default_rng([SEED, *key])
-    draws = (generator.integers(count, size=count) for _ in range(RESAMPLES))
-    return np.stack([np.bincount(drawn, minlength=count).astype(np.uint8) for drawn in draws])
+def _weights(rows: Rows) -> NDArray[np.uint8]:
+    """Say how often each of some images was drawn, (n,) → (R, n): once, where none of them was."""
+    weights = np.empty((RESAMPLES, len(rows)), np.uint8)
+    blocks = rows // BLOCK
+    for block in np.unique(blocks).tolist():
+        here = blocks == block
+        weights[:, here] = _drawn(block)[:, rows[here] % BLOCK]
+    weights[~weights.any(axis=1)] = 1  # as may happen to few images
+    return weights
+
+
+@lru_cache(maxsize=16)
+def _drawn(block: int) -> NDArray[np.uint8]:
+    """Draw the weights of `BLOCK` images that follow each other: (R, BLOCK)."""
+    generator = np.random.default_rng([SEED, block])
+    return generator.poisson(1.0, (RESAMPLES, BLOCK)).astype(np.uint8)

@@ -5,11 +5,10 @@ One self-contained file; the same results give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +66,12 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """The scores of a cell's normal and novel images; which these are, ``images`` tells apart."""
+    """The scores of a cell's normal and novel images, and which images of the data set they are."""
 
     normal: Floats
     novel: Floats
-    images: int
+    normal_rows: NDArray[np.int64]
+    novel_rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,21 +206,15 @@ def _measure(table: Table, files: Mapping[str, Paths]) -> Measured:
     """Read every image's score once, for intervals and ROC curves."""
     means = {row.name: np.zeros(bootstrap.RESAMPLES) for row in table.rows}
     rates = {row.name: np.zeros(len(FALSE_ALARMS)) for row in table.rows}
-    for row, name, seed in _cells(table):
-        tested = _tested(files[row.name][name, seed], row.cells[name, seed]["auroc"])
-        key = table.classes.index(name), tested.images
-        share = 1 / (len(row.classes) * len(row.seeds))
-        means[row.name] += share * bootstrap.resampled_aurocs(tested.normal, tested.novel, key)
-        rates[row.name] += share * detection_rates(tested.normal, tested.novel)
+    for row in table.rows:
+        share = 1 / len(row.cells)
+        for cell, figures in row.cells.items():
+            tested = _tested(files[row.name][cell], figures["auroc"])
+            means[row.name] += share * bootstrap.resampled_aurocs(
+                tested.normal, tested.novel, tested.normal_rows, tested.novel_rows
+            )
+            rates[row.name] += share * detection_rates(tested.normal, tested.novel)
     return Measured(means, rates)
-
-
-def _cells(table: Table) -> Iterator[tuple[Row, str, int]]:
-    """Give all cells, those that may have tested the same images side by side."""
-    seeds = sorted({seed for row in table.rows for seed in row.seeds})
-    for name in table.classes:
-        for seed in seeds:
-            yield from ((row, name, seed) for row in table.rows if seed in row.seeds)
 
 
 def _tested(path: Path, recorded: float) -> Tested:
@@ -236,7 +230,8 @@ def _tested(path: Path, recorded: float) -> Tested:
             f"the scores beside {str(path)!r} give an AUROC of {found:.6f}, the result says "
             f"{recorded:.6f}"
         )
-    return Tested(normal, novel, crc32(scores["index"].astype("<i8").tobytes()))
+    rows = scores["index"].astype(np.int64)
+    return Tested(normal, novel, rows[~is_novel], rows[is_novel])
 
 
 def detection_rates(normal: Floats, novel: Floats) -> Floats:
