@@ -837,6 +837,15 @@ def test_a_summary_names_the_first_and_the_last_day(tmp_path):
     assert summary_in(tmp_path)["created"] == "2026-01-02 to 2026-01-05"
 
 
+def test_a_summary_names_every_environment_of_its_cells(tmp_path):
+    write_grid(tmp_path, environment=ENVIRONMENT | {"torch": "2.1", "threads": 1})
+    assert summary_in(tmp_path)["environment"] == {"machine": "m", "torch": "2.1", "threads": 1}
+    other = ENVIRONMENT | {"machine": "n", "torch": "2.1", "threads": 2}
+    write_grid(tmp_path, {("b", 0): 0.7}, environment=other)
+    found = summary_in(tmp_path)["environment"]
+    assert found == {"machine": "m, n", "torch": "2.1", "threads": "1, 2"}
+
+
 def test_one_seed_has_no_deviation(tmp_path):
     summary = summary_in(write_grid(tmp_path), seeds=[1])
     assert (summary["mean"], summary["std"], summary["seeds"]) == (0.75, None, [1])

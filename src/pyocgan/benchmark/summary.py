@@ -94,7 +94,7 @@ def summary(
         "commit": "; ".join(_unique(result["commit"] for result in wanted.values())),
         "machine": ", ".join(_unique(r["environment"]["machine"] for r in wanted.values())),
         "created": _days(r["environment"]["created"] for r in wanted.values()),
-        "environment": {k: v for k, v in first["environment"].items() if k != "created"},
+        "environment": _environment(wanted.values()),
         "classes": names,
         "seeds": chosen,
         "cells": [_row(result) for result in wanted.values()],
@@ -189,6 +189,19 @@ def _std_over_seeds(cells: Cells, names: Sequence[str], seeds: Sequence[int]) ->
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in figures.items()}
+
+
+def _environment(results: Iterable[Result]) -> dict[str, Any]:
+    """Return what the cells' environments say but for the time, different values joined."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)  # by key, and by the value as text
+    for result in results:
+        for key, value in result["environment"].items():
+            found[key].setdefault(str(value), value)
+    return {
+        key: ", ".join(values) if len(values) > 1 else next(iter(values.values()))
+        for key, values in found.items()
+        if key != "created"
+    }
 
 
 def _days(times: Iterable[str]) -> str:
