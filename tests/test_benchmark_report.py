@@ -695,6 +695,25 @@ def test_the_ablation_is_drawn_when_its_stages_are_there(folder, html, tmp_path,
     assert "What each part adds" not in write_benchmark_page(tmp_path).read_text()
 
 
+def test_a_stage_summarised_before_a_setting_came_stays_in_the_ablation(folder, tmp_path):
+    summarise(folder, tmp_path)
+    path = tmp_path / "mnist" / "protocol2" / "paper.json"
+    content = json.loads(path.read_text())
+    whole = Config().to_dict()
+    for stage in ABLATION:
+        own = path.with_stem(stage)
+        settings = whole | {"stage": STAGES[stage]}
+        own.write_text(json.dumps(json.loads(own.read_text()) | {"config": settings}))
+    for key in ("turn_passes", "network_side"):
+        old = {name: value for name, value in whole.items() if name != key}
+        path.write_text(json.dumps(content | {"config": old}))
+        (ablation,) = read_summaries(tmp_path)[0].ablations()
+        assert ablation["+mining"].config == whole
+    path.write_text(json.dumps(content | {"config": []}))
+    with pytest.raises(InputError, match=r"paper\.json' is not the summary of a method"):
+        read_summaries(tmp_path)
+
+
 def test_the_best_ocgan_is_told_from_other_ones_and_from_its_parts(tmp_path):
     def marks():
         table = only_table(tmp_path)

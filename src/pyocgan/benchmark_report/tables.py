@@ -17,7 +17,7 @@ from typing import Any
 
 from ..benchmark.results import FIGURES, SUMMARY_FILES, Seen, cell_file, group_folder
 from ..benchmark.summary import stored_groups, summary
-from ..config import PRESETS
+from ..config import PRESETS, completed
 from ..data import NAMED
 from ..errors import InputError
 from ..methods import KEYS
@@ -40,7 +40,7 @@ class Row:
     name, title, kind, preset, changes
         As in `Method`.
     config
-        Its settings.
+        Its settings; of OCGAN, those that came after the summary as they are by default.
     classes, seeds
         Every class was measured with every seed.
     cells
@@ -235,13 +235,14 @@ def _read_json(path: Path) -> Any:
 def _row(content: Any, where: str) -> tuple[TableKey, Row]:
     try:
         cells = {(one["class"], one["seed"]): one for one in content["cells"]}
+        kind, config = content["kind"], content["config"]
         row = Row(
             name=content["method"],
             title=content["title"],
-            kind=content["kind"],
+            kind=kind,
             preset=content["preset"],
             changes=content["changes"],
-            config=content["config"],
+            config=completed(config) if kind == "ocgan" else config,
             classes=tuple(content["classes"]),
             seeds=tuple(content["seeds"]),
             cells=cells,
@@ -252,7 +253,7 @@ def _row(content: Any, where: str) -> tuple[TableKey, Row]:
             data=content["data"],
         )
         key = content["dataset"], content["protocol"]
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{where!r} is not the summary of a method: {error}") from None
     _check_complete(row, key)
     for (name, seed), one in cells.items():
