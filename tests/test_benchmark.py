@@ -716,6 +716,9 @@ def test_a_field_that_a_result_lacks_is_named(tmp_path, capsys, command):
         ({"images": images}, "'image_rule' of 'images' is missing"),
         ({"images": []}, "'images' is []"),
         ({"auroc": "high"}, "'auroc' is 'high'"),
+        ({"auroc": float("nan")}, "'auroc' is nan, no number in [0, 1]: ocgan benchmark --over"),
+        ({"aupr": 17}, "'aupr' is 17, no number in [0, 1]"),
+        ({"fpr_at_95_tpr": -0.1}, "'fpr_at_95_tpr' is -0.1, no number in [0, 1]"),
         ({"protocol": 3}, "'protocol' is 3"),
         ({"preset": 1}, "'preset' is 1"),
     ):

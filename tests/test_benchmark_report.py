@@ -387,14 +387,26 @@ def test_damaged_and_foreign_summaries_are_named(tmp_path):
         read_summaries(tmp_path)
 
 
-@pytest.mark.parametrize("value", [None, "high"])
-def test_a_figure_that_a_summary_lacks_is_named(tmp_path, folder, value):
+@pytest.mark.parametrize("value", [None, "high", float("nan"), float("inf"), 17, -0.1, True])
+@pytest.mark.parametrize("figure", ["auroc", "aupr", "fpr_at_95_tpr"])
+def test_a_figure_that_a_summary_lacks_is_named(tmp_path, folder, figure, value):
     summarise(folder, tmp_path)
     path = tmp_path / "mnist" / "protocol2" / "knn.json"
     content = json.loads(path.read_text())
-    content["cells"][3]["aupr"] = value
+    content["cells"][3][figure] = value
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=rf"knn\.json.*: aupr of class 3, seed 0 is {value!r}"):
+    words = rf"knn\.json.*: {figure} of class 3, seed 0 is {value!r}, no number in \[0, 1\]; ocgan"
+    with pytest.raises(InputError, match=words):
+        read_summaries(tmp_path)
+
+
+def test_a_cell_that_stands_twice_in_a_summary_is_named(tmp_path, folder):
+    summarise(folder, tmp_path)
+    path = tmp_path / "mnist" / "protocol2" / "paper.json"
+    content = json.loads(path.read_text())
+    content["cells"].append(content["cells"][3] | {"auroc": 0.1})
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"paper\.json.*: class 1, seed 1 stands in it 2 times"):
         read_summaries(tmp_path)
 
 

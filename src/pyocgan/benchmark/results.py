@@ -122,8 +122,16 @@ def _faults(content: dict[str, Any], kind: type, of: str = "") -> Iterator[str]:
             yield f"{key!r}{of} is missing"
         elif not _is(content[key], wanted):
             yield f"{key!r}{of} is {content[key]!r}"
+        elif key in FIGURES and not is_figure(content[key]):
+            yield f"{key!r}{of} is {content[key]!r}, no number in [0, 1]: {AGAIN}"
         elif is_typeddict(wanted):
             yield from _faults(content[key], wanted, f" of {key!r}")
+
+
+def is_figure(value: Any) -> bool:
+    """Say whether a file's value is a number in [0, 1], as all `FIGURES` are; NaN is not."""
+    # Rounding may lift the average precision of a perfect order to 1.0000000000000004.
+    return _is(value, float) and 0 <= value <= 1 + 1e-9
 
 
 def _is(value: Any, kind: Any) -> bool:

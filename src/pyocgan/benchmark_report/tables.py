@@ -7,15 +7,22 @@ cells in it; a missing cell is an error.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ..benchmark.results import FIGURES, SUMMARY_FILES, Seen, cell_file, group_folder
+from ..benchmark.results import (
+    FIGURES,
+    SUMMARY_FILES,
+    Seen,
+    cell_file,
+    group_folder,
+    is_figure,
+)
 from ..benchmark.summary import stored_groups, summary
 from ..config import PRESETS, completed
 from ..data import NAMED
@@ -256,14 +263,24 @@ def _row(content: Any, where: str) -> tuple[TableKey, Row]:
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{where!r} is not the summary of a method: {error}") from None
     _check_complete(row, key)
-    for (name, seed), one in cells.items():
-        for figure in FIGURES:
-            if not isinstance(one.get(figure), int | float):
-                raise InputError(
-                    f"{where!r} is not the summary of a method: {figure} of class {name}, seed "
-                    f"{seed} is {one.get(figure)!r}"
-                )
+    if fault := next(_faults(content["cells"]), ""):
+        raise InputError(
+            f"{where!r} is not the summary of a method: {fault}; ocgan benchmark summarise writes "
+            "it anew"
+        )
     return key, row
+
+
+def _faults(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Name the cells that stand twice in a summary, and figures that are none."""
+    count = Counter((one["class"], one["seed"]) for one in cells)
+    for one in cells:
+        name, seed = place = one["class"], one["seed"]
+        if count[place] > 1:
+            yield f"class {name}, seed {seed} stands in it {count[place]} times"
+        for figure in FIGURES:
+            if not is_figure(found := one.get(figure)):
+                yield f"{figure} of class {name}, seed {seed} is {found!r}, no number in [0, 1]"
 
 
 def _check_complete(row: Row, key: TableKey) -> None:
