@@ -854,6 +854,19 @@ def test_one_seed_has_no_deviation(tmp_path):
     assert (summary["mean"], summary["std"], summary["seeds"]) == (0.75, None, [1])
 
 
+def test_a_seed_that_is_named_twice_counts_once(tmp_path):
+    write_grid(tmp_path)
+    assert summary_in(tmp_path, seeds=[1, 0, 1]) == summary_in(tmp_path)
+    twice = summary_in(tmp_path, seeds=[0, 0])
+    assert (twice["mean"], twice["std"], twice["seeds"]) == (0.7, None, [0])
+
+
+@pytest.mark.parametrize("key", ["classes", "seeds"])
+def test_no_class_and_no_seed_are_refused(tmp_path, key):
+    with pytest.raises(UsageError, match=rf"^{key} = \[\] must name one or more"):
+        summarise(write_grid(tmp_path), tmp_path / "results", **{key: []})
+
+
 def test_chosen_classes_are_named(tmp_path):
     summary = summary_in(write_grid(tmp_path), classes=["b"])
     assert (summary["classes"], summary["mean"]) == (["b"], 0.6)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..files import write_json
 from .grid import chosen_classes, own_seeds
 from .results import (
@@ -52,6 +52,8 @@ def summarise(
     ------
     InputError
         A cell is missing or does not fit the others; the message names it. Nothing is written.
+    UsageError
+        A class is unknown, or `classes` or `seeds` are empty.
     """
     summaries = {
         summary_file(results, *group): summary(cells.values(), classes, seeds)
@@ -75,7 +77,10 @@ def summary(
     cells = {(result["class"], result["seed"]): result for result in results}
     first = next(iter(cells.values()))
     names = chosen_classes(first["classes"], classes)
-    chosen = sorted({seed for _, seed in cells}) if seeds is None else list(seeds)
+    chosen = sorted({seed for _, seed in cells} if seeds is None else {*seeds})
+    for key, found in (("classes", names), ("seeds", chosen)):
+        if not found:
+            raise UsageError(f"{key} = [] must name one or more, or be None for all")
     chosen = list(own_seeds(chosen, first["protocol"], is_random=first["is_random"]))
     wanted = {(name, seed): _cell(cells, first, name, seed) for name in names for seed in chosen}
     _check_alike(wanted)
