@@ -97,6 +97,13 @@ def test_what_is_no_truth_or_no_score_is_refused(scores, is_novel, words):
         evaluate(scores, is_novel)
 
 
+def test_a_novel_label_that_is_no_class_is_refused():
+    given = [0.1, 0.9, 0.4], [0, 1, 1]
+    with pytest.raises(InputError, match=r"'1\.0' of a novel image is none of the classes 0,"):
+        evaluate(*given, [0.0, 1.0, 2.0], [0, 1, 2])
+    assert evaluate(*given, ["good", "a", "b"], ["a", "b"]).auroc_by_class == {"a": 1, "b": 1}
+
+
 def test_figures_are_plain_json():
     result = evaluate(np.array([0.0, 1]), np.array([False, True]), np.array(["a", "b"]), ("a", "b"))
     assert json.loads(json.dumps(result.to_dict()))["auroc_by_class"] == {"b": 1.0}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from .errors import InputError
+from .errors import InputError, listed
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,14 @@ def evaluate(
         (N,) True or 1 where an image is novel, False or 0 where it is normal.
     labels, classes
         (N,) class names or numbers, and their order, for `Evaluation.auroc_by_class`; by default
-        sorted.
+        sorted. They are compared as text: 0 is not 0.0.
 
     Raises
     ------
     InputError
         When all images are normal, or all novel: there is nothing to tell apart. When the truth is
-        something else, as −1 and 1 of `predict`, a score is not finite, or lengths differ.
+        something else, as −1 and 1 of `predict`, a score is not finite, or lengths differ. When a
+        novel image's label is none of `classes`.
     """
     scores, is_novel = np.asarray(scores, np.float64), _truth(is_novel)
     labels = None if labels is None else np.asarray(labels).astype(np.str_)
@@ -108,5 +109,10 @@ def _auroc_by_class(
     if labels is None:
         return {}
     names = np.unique(labels).tolist() if classes is None else [str(c) for c in classes]
+    if unnamed := sorted({*np.unique(labels[is_novel]).tolist()} - {*names}):
+        raise InputError(
+            f"the label {unnamed[0]!r} of a novel image is none of the classes {listed(names)}: "
+            "they are compared as text, so write both alike"
+        )
     chosen = {c: ~is_novel | (labels == c) for c in names if (is_novel & (labels == c)).any()}
     return {c: float(roc_auc_score(is_novel[who], scores[who])) for c, who in chosen.items()}
