@@ -110,6 +110,12 @@ def test_calibration_needs_finite_scores(scores):
         Calibration.of(scores)
 
 
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf])
+def test_p_values_need_finite_scores(score):
+    with pytest.raises(InputError, match=f"finite score, got {score}: leave out"):
+        Calibration.of([1.0, 2.0]).p_values([0.5, score])
+
+
 def test_known_splits():
     shares = {"validation": 0.1, "calibration": 0.1}
     assert split_counts(6000, **shares, fpr=0.01) == SplitCounts(4800, 600, 600)

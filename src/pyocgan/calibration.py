@@ -110,9 +110,21 @@ class Calibration:
         return cls(np.sort(given))
 
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
-        """P = (1 + #{calibration scores ≥ score}) / (n + 1): (N,) in [1/(n+1), 1]."""
+        """P = (1 + #{calibration scores ≥ score}) / (n + 1): (N,) in [1/(n+1), 1].
+
+        Raises
+        ------
+        InputError
+            When a score is not finite: NaN, above no threshold, would have the smallest p-value.
+        """
+        given = np.asarray(scores, np.float64)
+        if not (is_finite := np.isfinite(given)).all():
+            raise InputError(
+                f"a p-value needs a finite score, got {given[~is_finite][0]}: leave out images "
+                "that have none"
+            )
         n = len(self.scores)
-        above = n - np.searchsorted(self.scores, np.asarray(scores, np.float64), side="left")
+        above = n - np.searchsorted(self.scores, given, side="left")
         return (1 + above) / (n + 1)
 
     def threshold(self, fpr: float) -> float:
