@@ -692,6 +692,13 @@ def test_the_page_shows_what_was_printed_and_what_was_measured(folder, html):
     assert PRESETS_TEXT in text
 
 
+def test_page_and_markdown_say_which_standard_deviation_they_show(folder, html, tmp_path):
+    summarise(folder, tmp_path)
+    words = "± is the standard deviation over seeds, that of a sample (n − 1)."
+    for text in (text_of(html), " ".join(results_page(tmp_path).split())):
+        assert words in text
+
+
 def test_the_page_says_where_numbers_come_from(html):
     text = text_of(html)
     assert "paper: ocgan benchmark --dataset mnist --method paper commit c0ffee" in text

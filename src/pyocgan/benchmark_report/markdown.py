@@ -13,12 +13,13 @@ from .verdict import PRESETS_TEXT, caveats, data_seen, headline, notes, origins,
 
 INTRODUCTION = f"""\
 Every number is an AUROC unless its column says otherwise: in protocol 2 of one class against all
-others, in protocol 1 against as many images of others; ± is the standard deviation over seeds.
-"mean" is the mean over classes of the means over seeds. Bold is the best measured here. Methods
-without training see the same images as OCGAN and have one setting for all data sets. Two are level
-where the difference of their means is within the spread over seeds; its interval over test images
-is on the page that `ocgan report` makes of result files. Printed numbers were not run here; they
-were taken from notes on {SOURCE}.
+others, in protocol 1 against as many images of others; ± is the standard deviation over seeds, that
+of a sample (n − 1). "mean" is the mean over classes of the means over seeds. Bold is the best
+measured here. Methods without training see the same images as OCGAN and have one setting for all
+data sets. Two are level where the difference of their means is within the spread over seeds; its
+interval over test images is on the page that `ocgan report` makes of result files. Printed numbers
+were not run here; they were taken from notes on
+{SOURCE}.
 
 {textwrap.fill(PRESETS_TEXT, 100)}"""
 
