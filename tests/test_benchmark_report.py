@@ -592,6 +592,34 @@ def test_a_part_of_ocgan_is_not_ocgan(tmp_path):
     assert text.count("A part alone") == 1, "it is no part of another preset"
 
 
+def test_a_part_is_said_to_be_better_only_where_that_is_sure(tmp_path):
+    means, draws = {"paper": 0.95, "paper-ae": 0.96}, around(0.94, 0.96)
+    words = "A part alone does better than all of OCGAN (paper): OCGAN (paper-ae), 0.9600"
+    sure = {"paper": draws, "paper-ae": around(0.945, 0.975)}
+    _, text = said_of(tmp_path, means, sure)
+    assert f"{words} (95\u202f% interval of the difference 0.0052–0.0148)." in text
+    found, text = said_of(tmp_path, means, sure | {"paper-ae": around(0.98, 0.94)})
+    assert found.parts == ()
+    assert "A part alone" not in text
+    found, _ = said_of(tmp_path, {"paper": 0.97})
+    assert found.parts == (), "the whole is ahead"
+    paths = write_method(tmp_path, "paper", seeds=(0, 1))
+    set_auroc(paths[::2], 0.93)
+    set_auroc(paths[1::2], 0.97)
+    assert verdict(only_table(tmp_path)).parts == (), "within the spread over seeds"
+
+
+def test_a_part_with_other_settings_is_none_of_the_whole(tmp_path, monkeypatch):
+    short = {"stage": "ae", "epochs": 15}
+    monkeypatch.setitem(CHANGES, "paper-ae-epochs15", short)
+    monkeypatch.setitem(STAGES, "paper-ae-epochs15", "ae")
+    _, text = said_of(tmp_path, {"paper": 0.9, "paper-ae-epochs15": 0.99})
+    assert "A part alone" not in text
+    monkeypatch.setitem(CHANGES, "paper", {"epochs": 15})
+    _, text = said_of(tmp_path, {"paper": 0.9})
+    assert "A part alone does better than all of OCGAN (paper): OCGAN (paper-ae-epochs15)" in text
+
+
 def test_without_baselines_the_table_says_so(tmp_path, dots):
     write_method(tmp_path, "default")
     table = only_table(tmp_path)

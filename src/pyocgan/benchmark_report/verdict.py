@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,8 @@ class Comparison:
 class Verdict:
     """The best preset of OCGAN, and OCGAN as in the paper, beside the best without training.
 
-    Rows that were not measured are None; a comparison is None where either row is.
+    Rows that were not measured are None; a comparison is None where either row is. ``parts`` are
+    stages of the ablation that are ahead of all of their preset.
     """
 
     ours: Row | None
@@ -104,6 +105,7 @@ class Verdict:
     free: Row | None
     comparison: Comparison | None
     papers_comparison: Comparison | None
+    parts: tuple[Comparison, ...]
 
     @property
     def ahead(self) -> Literal["ocgan", "free", "level", "alone", "none"]:
@@ -125,7 +127,23 @@ def verdict(table: Table, resampled: Resampled | None = None) -> Verdict:
     def compare(row: Row | None) -> Comparison | None:
         return Comparison.of(row, free, resampled) if row and free else None
 
-    return Verdict(ours, papers, free, compare(ours), compare(papers))
+    pairs = [
+        Comparison.of(part, whole, resampled)
+        for whole in dict.fromkeys(filter(None, (papers, ours)))
+        if (part := _best_part(table, whole))
+    ]
+    parts = tuple(pair for pair in pairs if pair.first.is_part and not pair.is_level)
+    return Verdict(ours, papers, free, compare(ours), compare(papers), parts)
+
+
+def _best_part(table: Table, whole: Row) -> Row | None:
+    """Return the best stage of the ablation that differs from a row in nothing else."""
+    stages = [row for row in table.rows if row.is_part and row.preset == whole.preset]
+    return best(row for row in stages if _besides_stage(row) == _besides_stage(whole))
+
+
+def _besides_stage(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row.changes.items() if key != "stage"}
 
 
 def headline(found: Verdict) -> str:
@@ -197,14 +215,12 @@ def _choices(table: Table, found: Verdict) -> Iterator[str]:
 
 def _parts(table: Table, found: Verdict) -> Iterator[str]:
     """Say so if a stage of the ablation does better than all of its preset."""
-    for whole in dict.fromkeys(filter(None, (found.papers, found.ours))):
-        stages = (row for row in table.rows if row.is_part and row.preset == whole.preset)
-        part = best(stages)
-        if part is not None and part.mean - whole.mean >= INVISIBLE:
-            yield (
-                f"A part alone does better than all of {whole.title}: {part.title}, "
-                f"{part.mean:.4f}."
-            )
+    for pair in found.parts:
+        part, whole = pair.first, pair.second
+        yield (
+            f"A part alone does better than all of {whole.title}: {part.title}, {part.mean:.4f}"
+            f"{pair.certainty}."
+        )
 
 
 def _beside_printed(table: Table, found: Verdict) -> Iterator[str]:
