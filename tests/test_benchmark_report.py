@@ -205,10 +205,12 @@ def test_the_interval_is_that_of_a_share():
     assert (interval.low, interval.high) == pytest.approx((0.7608, 0.8392), abs=0.005)
 
 
-def test_nothing_to_doubt_where_all_are_apart():
+def test_there_is_no_interval_where_all_are_apart():
     normal, novel = np.zeros(5), np.ones(4)
     found = bootstrap.resampled_aurocs(normal, novel, *rows_of(normal, novel))
-    assert Interval.of(found) == Interval(1, 1)
+    assert (found == 1).all()
+    assert Interval.of(found) is None
+    assert Interval.of(0.3 * found + np.resize([0, 1e-17], 1000)) is None, "but for rounding"
 
 
 def test_an_image_is_drawn_as_often_in_every_cell():
@@ -272,7 +274,7 @@ def test_the_interval_of_a_difference_is_that_of_the_same_images(monkeypatch, mo
         bootstrap.resampled_aurocs(normal, novel, *rows) for normal in (one, same, apart)
     )
     alike, unlike = (Interval.of(first - other) for other in others)
-    assert alike == Interval(0, 0)
+    assert alike is None
     step = max(1, 400 // most)
     half = 1.96 * (0.4 / (400 / step)) ** 0.5  # 40 % of the images count +1 or -1
     assert (unlike.low, unlike.high) == pytest.approx((-half, half), rel=0.15)
@@ -548,8 +550,11 @@ def test_the_interval_of_the_difference_decides_and_is_printed(tmp_path):
     """Their own intervals may overlap where, on the same images, one is always ahead."""
     means, draws = {"default": 0.95, "knn": 0.97}, around(0.94, 0.96)
     found, text = said_of(tmp_path, means, {"default": draws, "knn": draws + 0.02})
+    assert found.comparison.interval is None, "all resamples give the same difference"
+    assert "0.0200 less. The paper prints" in text
+    found, text = said_of(tmp_path, means, {"default": draws, "knn": around(0.959, 0.981)})
     assert found.ahead == "free"
-    assert "0.0200 less (95\u202f% interval of the difference 0.0200–0.0200)." in text
+    assert "0.0200 less (95\u202f% interval of the difference 0.0190–0.0210)." in text
     found, text = said_of(tmp_path, means, {"default": draws, "knn": 0.97 + 0 * draws[::-1]})
     assert found.ahead == "free"
     assert "interval of the difference 0.0105–0.0295)" in text
@@ -694,7 +699,7 @@ def test_methods_that_tested_the_same_images_are_resampled_alike(tmp_path):
         twin = write_cell(tmp_path, "pca", json.loads(path.read_text())["class"])
         set_auroc([twin], json.loads(path.read_text())["auroc"])
         twin.with_suffix(".npz").write_bytes(path.with_suffix(".npz").read_bytes())
-    assert difference() == Interval(0, 0)
+    assert difference() is None
     for path in tmp_path.rglob("pca/*.npz"):
         arrays = dict(np.load(path))
         np.savez(path, **arrays | {"index": arrays["index"] + 1})
@@ -725,6 +730,17 @@ def test_page_and_markdown_say_which_standard_deviation_they_show(folder, html, 
     words = "± is the standard deviation over seeds, that of a sample (n − 1)."
     for text in (text_of(html), " ".join(results_page(tmp_path).split())):
         assert words in text
+
+
+def test_a_method_that_ranks_all_images_right_has_no_interval(tmp_path, dots):
+    write_method(tmp_path, "knn", shift=99.0)
+    write_method(tmp_path, "pca", shift=99.0)
+    write_method(tmp_path, "default", shift=1.0)
+    html = write_benchmark_page(tmp_path).read_text(encoding="utf-8")
+    assert [cells_of(html, name)[11][1] for name in ("knn", "pca")] == ["–", "–"]
+    assert re.fullmatch(r"0\.\d{4}–0\.\d{4}", cells_of(html, "default")[11][1])
+    assert "1.0000–1.0000" not in html
+    assert "ranked right, there is none (–)" in text_of(html)
 
 
 def test_the_page_says_where_numbers_come_from(html):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 1000
 SEED = 0
+ROUNDING = 1e-9  # by which equal figures may differ
 MOST_IMAGES = 10_000  # normal or novel ones of a cell; of more, every k-th takes part
 BLOCK = 10_000  # images whose weights are drawn together
 
@@ -33,10 +34,13 @@ class Interval:
     high: float
 
     @classmethod
-    def of(cls, resampled: Floats) -> Interval:
-        """Take the 2.5 % and 97.5 % quantiles of (R,) figures."""
+    def of(cls, resampled: Floats) -> Interval | None:
+        """Take the 2.5 % and 97.5 % quantiles of (R,) figures; None where these are a point.
+
+        Where all images are ranked right, every resample gives 1: that says nothing of others.
+        """
         low, high = np.quantile(resampled, [0.025, 0.975])
-        return cls(float(low), float(high))
+        return cls(float(low), float(high)) if high - low > ROUNDING else None
 
 
 def auroc(normal: Floats, novel: Floats) -> float:

@@ -11,7 +11,7 @@ from statistics import fmean, median
 from .bootstrap import Interval
 from .tables import MOST_COLUMNS, Row, Table, deviation
 
-Intervals = Mapping[str, Interval]  # of the mean AUROC, by method
+Intervals = Mapping[str, Interval | None]  # of the mean AUROC, by method
 
 OCGAN, NETWORKS, FREE = "OCGAN, trained here", "other networks, trained here", "without training"
 PRINTED = "printed in the paper"
@@ -141,9 +141,9 @@ def _line(
     return Line(row.name, row.title, note, str(len(row.seeds)), tuple(entries))
 
 
-def interval_text(interval: Interval) -> str:
-    """Write an interval with four decimals."""
-    return f"{interval.low:.4f}–{interval.high:.4f}"
+def interval_text(interval: Interval | None) -> str:
+    """Write an interval with four decimals; a dash where there is none."""
+    return "–" if interval is None else f"{interval.low:.4f}–{interval.high:.4f}"
 
 
 def _plus_minus(value: float | None, digits: int) -> str:

@@ -59,8 +59,8 @@ class Measured:
     roc: Mapping[str, Floats]  # detection rates at `FALSE_ALARMS`
 
     @property
-    def intervals(self) -> dict[str, Interval]:
-        """The intervals of the means."""
+    def intervals(self) -> dict[str, Interval | None]:
+        """The intervals of the means; None where all resamples are equal."""
         return {name: Interval.of(values) for name, values in self.means.items()}
 
 

@@ -34,7 +34,8 @@ INVISIBLE = 0.5e-4  # a lead that four decimals do not show
 class Comparison:
     """Two rows, the one of the higher mean AUROC first.
 
-    ``interval`` is that of the difference of their means, None where scores are not at hand.
+    ``interval`` is that of the difference of their means, None where scores are not at hand or all
+    resamples give the same difference.
     """
 
     first: Row
