@@ -412,6 +412,19 @@ def test_a_cell_that_stands_twice_in_a_summary_is_named(tmp_path, folder):
         read_summaries(tmp_path)
 
 
+def test_rows_of_one_seed_and_of_other_seeds_are_named(tmp_path):
+    for protocol, said in ((2, 0), (1, 1)):
+        folder = tmp_path / str(protocol)
+        write_method(folder, "knn", task=("mnist", protocol))
+        write_method(folder, "paper", (0, 1), task=("mnist", protocol))
+        write_method(folder, "default", task=("mnist", protocol))
+        found = notes(only_table(folder))
+        assert [line for line in found if line.startswith("Of one seed")] == [
+            "Of one seed, so that how far another would be is not known: OCGAN (default)."
+        ]
+        assert sum("rows of other seeds" in line for line in found) == said
+
+
 def test_the_development_split_has_tables_too(tmp_path):
     write_method(tmp_path / "grid", "knn", task=("mnist", "dev"))
     write_method(tmp_path / "grid", "knn", task=("mnist", 2))

@@ -18,8 +18,7 @@ of a sample (n − 1). "mean" is the mean over classes of the means over seeds. 
 measured here. Methods without training see the same images as OCGAN and have one setting for all
 data sets. Two are level where the difference of their means is within the spread over seeds; its
 interval over test images is on the page that `ocgan report` makes of result files. Printed numbers
-were not run here; they were taken from notes on
-{SOURCE}.
+were not run here; they were taken from notes on {SOURCE}.
 
 {textwrap.fill(PRESETS_TEXT, 100)}"""
 
