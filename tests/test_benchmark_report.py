@@ -33,6 +33,7 @@ from pyocgan.benchmark_report.verdict import (
     data_seen,
     headline,
     notes,
+    on_seeds,
     sentences,
     verdict,
 )
@@ -418,7 +419,7 @@ def test_rows_of_one_seed_and_of_other_seeds_are_named(tmp_path):
         write_method(folder, "knn", task=("mnist", protocol))
         write_method(folder, "paper", (0, 1), task=("mnist", protocol))
         write_method(folder, "default", task=("mnist", protocol))
-        found = notes(only_table(folder))
+        found = on_seeds(only_table(folder))
         assert [line for line in found if line.startswith("Of one seed")] == [
             "Of one seed, so that how far another would be is not known: OCGAN (default)."
         ]
@@ -1031,6 +1032,27 @@ def test_results_page_is_what_the_summaries_say():
     assert written.read_text(encoding="utf-8") == results_page(results), (
         "run: ocgan report --docs docs/results.md"
     )
+
+
+def test_the_committed_page_says_what_the_summaries_say():
+    page = ROOT / "results" / "index.html"
+    if not page.exists():
+        pytest.skip("the checkout holds no page")
+    html, made_anew = page.read_text(encoding="utf-8"), "run: ocgan report results/cells --out …"
+    for table in read_summaries(ROOT / "results"):
+        (section,) = re.findall(
+            rf'<section id="{table.dataset}-protocol{table.protocol}">(.*?)</section>',
+            html,
+            re.DOTALL,
+        )
+        shown = dict(
+            re.findall(
+                r'<tr data-method="(.*?)">(?:(?!</tr>).)*?<td class="sum[^"]*">([\d.]+)',
+                section,
+                re.DOTALL,
+            )
+        )
+        assert shown == {row.name: f"{row.mean:.4f}" for row in table.rows}, made_anew
 
 
 def test_the_command_writes_the_tables(folder, tmp_path, command):

@@ -9,7 +9,17 @@ from pathlib import Path
 from .layout import Entry, Line, grid
 from .paper_numbers import FULL, SOURCE, STAGES
 from .tables import Row, Table, read_summaries
-from .verdict import PRESETS_TEXT, caveats, data_seen, headline, notes, origins, sentences, verdict
+from .verdict import (
+    PRESETS_TEXT,
+    caveats,
+    data_seen,
+    headline,
+    notes,
+    on_seeds,
+    origins,
+    sentences,
+    verdict,
+)
 
 INTRODUCTION = f"""\
 Every number is an AUROC unless its column says otherwise: in protocol 2 of one class against all
@@ -73,6 +83,7 @@ def _section(table: Table) -> Iterator[str]:
         lines.append([f"*{heading}*", *[""] * (len(shown.columns) + 1)])
         lines += [[_name(row), *map(_entry, row.entries), row.seeds] for row in rows]
     yield _table(["AUROC", *shown.columns, "seeds"], lines)
+    yield from on_seeds(table)
     for ablation in table.ablations():
         yield _ablation(table, ablation)
     yield "\n".join(_origins(table))

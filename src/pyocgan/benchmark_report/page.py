@@ -35,6 +35,7 @@ from .verdict import (
     data_seen,
     headline,
     notes,
+    on_seeds,
     origins,
     sentences,
     verdict,
@@ -84,6 +85,7 @@ class Section:
     headline: str
     sentences: str
     notes: Sequence[str]
+    on_seeds: Sequence[str]
     caveats: Sequence[str]
     origins: Sequence[Origin]
     data: Sequence[str]
@@ -184,6 +186,7 @@ def _section(table: Table, files: Files, images: Gallery | None) -> Section:
         headline=headline(found),
         sentences=sentences(table, found),
         notes=notes(table),
+        on_seeds=on_seeds(table),
         caveats=caveats(table),
         origins=origins(table),
         data=data_seen(table),

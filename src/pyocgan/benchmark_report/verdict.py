@@ -254,16 +254,22 @@ def notes(table: Table) -> list[str]:
             f"{table.dataset} --protocol {table.protocol} --method {','.join(BASELINES)} "
             "--out DIR measures some."
         )
-    return [*lines, *_on_seeds(table)]
+    return lines
 
 
-def _on_seeds(table: Table) -> Iterator[str]:
+def on_seeds(table: Table) -> list[str]:
     """Say of which rows no spread is known, and that seeds may have drawn other images."""
+    lines = []
     single = [row.title for row in table.rows if row.kind != "baseline" and len(row.seeds) == 1]
     if single:
-        yield f"Of one seed, so that how far another would be is not known: {', '.join(single)}."
+        lines.append(
+            f"Of one seed, so that how far another would be is not known: {', '.join(single)}."
+        )
     if table.protocol != 2 and len({row.seeds for row in table.rows}) > 1:
-        yield "A seed draws the images here: rows of other seeds were measured on other images."
+        lines.append(
+            "A seed draws the images here: rows of other seeds were measured on other images."
+        )
+    return lines
 
 
 def caveats(table: Table) -> list[str]:
