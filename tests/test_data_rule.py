@@ -226,6 +226,16 @@ def test_an_array_is_judged_by_one_header(monkeypatch):
     assert (rule.image_size, asked) == ((9, 9), [0, 0])
 
 
+def test_headers_of_a_sample_are_read_once(tmp_path, monkeypatch):
+    source, asked = write_sizes(tmp_path, [(20, 20), (40, 20), (20, 20)]), []
+    header = source.store.header
+    monkeypatch.setattr(source.store, "header", lambda index: asked.append(index) or header(index))
+    rule = ImageRule((20, 20), 3)
+    first = inferring.fitting_notes(source, rule)
+    assert first == inferring.fitting_notes(source, rule) != ()
+    assert asked == [0, 1, 2]
+
+
 def test_headers_are_read_without_decoding(tmp_path):
     path = write_image(tmp_path / "cut.png", size=(100, 100))
     path.write_bytes(path.read_bytes()[:500])

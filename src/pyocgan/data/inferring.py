@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 from typing import Literal
 
 import numpy as np
 
 from ..errors import UsageError
-from .decode import Header, UnreadableImage, size_text
+from .decode import UnreadableImage, size_text
 from .reading import Images, read
 from .rule import LARGEST_SIDE, SMALLEST_SIDE, ImageRule
 from .source import Source
@@ -19,8 +18,7 @@ from .source import Source
 SQUARES = (64, 128, LARGEST_SIDE)  # sides
 MOST_BYTES = 2**30  # of all images together, where they are larger than the smallest square
 
-LOOKED_AT = 500  # images, from all over a source: those that are scored shall come at once
-DECODED = 20  # of these, to see which bits are in use
+DECODED = 20  # of a sample, to see which bits are in use
 ALIKE = 1.05  # times as wide: a shape that is no other
 
 BITS = (8, 10, 12, 14, 16)  # that cameras have
@@ -60,7 +58,7 @@ def infer_rule(
     UsageError
         A size or number of channels out of its range.
     """
-    headers = _headers(source, range(len(source)))
+    headers = source.headers(range(len(source)))
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
     shown = _chosen_channels(channels, modes)
@@ -72,18 +70,17 @@ def infer_rule(
 
 
 def fitting_notes(source: Source, rule: ImageRule, *, odd_alone: bool = False) -> tuple[str, ...]:
-    """Say what a rule that was made for other images does to these; by `LOOKED_AT` of them.
+    """Say what a rule that was made for other images does to these; by a sample of them.
 
     Or of this that alone which may make normal images novel.
     """
-    rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).astype(int))
-    headers = _headers(source, rows.tolist())
+    headers, rows = source.sampled_headers, source.sample
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
     shapes = _shape_notes(rule, sizes)
     dark: Iterator[str] = iter(())
     if rule.bits == BITS[-1] and any(map(_has_16_bits, modes)):
-        used = _bits_in_use(source, rows[:: -(-len(rows) // DECODED)].tolist())
+        used = _bits_in_use(source, rows[:: -(-len(rows) // DECODED)])
         dark = _dark_notes(used)
     if odd_alone:
         return (*shapes, *dark)
@@ -111,15 +108,6 @@ def read_inferred(
     if own_rule != rule:
         images = replace(read(sound, own_rule), skipped=images.skipped)
     return own_rule, notes, images
-
-
-def _headers(source: Source, rows: Iterable[int]) -> set[Header]:
-    """Return the different headers of some of a source's images, of those that have one."""
-    headers = set()
-    for index in islice(rows, 1 if source.is_decoded else None):  # images of one array are alike
-        with suppress(UnreadableImage):  # `read` reports it
-            headers.add(source.header(index))
-    return headers
 
 
 def _chosen_size(wanted: str | int | Size, seen: list[Size], most_pixels: int) -> Size:

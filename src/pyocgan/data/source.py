@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from unicodedata import normalize
 
@@ -13,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ..errors import InputError, UsageError, listed, unknown
-from .decode import Header, naming
+from .decode import Header, UnreadableImage, naming
 from .stores import Files, Pixels, Store
 from .tree import natural_key
 
 _LISTED_CLASSES = 6
+LOOKED_AT = 500  # images, from all over a source: those that are scored shall come at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,25 @@ class Source:
         """Give size and mode of one image without decoding it."""
         with naming(self.names[index]):
             return self.store.header(int(self.rows[index]))
+
+    def headers(self, rows: Iterable[int]) -> set[Header]:
+        """Return the different headers of some images, of those that have one."""
+        found = set()
+        for index in islice(rows, 1 if self.is_decoded else None):  # images of one array are alike
+            with suppress(UnreadableImage):  # `read` reports it
+                found.add(self.header(index))
+        return found
+
+    @cached_property
+    def sample(self) -> list[int]:
+        """The rows of at most `LOOKED_AT` images from all over."""
+        count = min(len(self), LOOKED_AT)
+        return np.unique(np.linspace(0, len(self) - 1, count).astype(int)).tolist()
+
+    @cached_property
+    def sampled_headers(self) -> set[Header]:
+        """The different headers of `sample`, read once: files may lie at the end of a network."""
+        return self.headers(self.sample)
 
     def image(self, index: int, at_least: int | None = None) -> Image.Image:
         """Decode one image and turn it upright.
