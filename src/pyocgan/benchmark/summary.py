@@ -198,15 +198,13 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 
 def _environment(results: Iterable[Result]) -> dict[str, Any]:
     """Return what the cells' environments say but for the time, different values joined."""
-    found: dict[str, dict[str, Any]] = defaultdict(dict)  # by key, and by the value as text
+    found: dict[str, list[Any]] = defaultdict(list)
     for result in results:
         for key, value in result["environment"].items():
-            found[key].setdefault(str(value), value)
-    return {
-        key: ", ".join(values) if len(values) > 1 else next(iter(values.values()))
-        for key, values in found.items()
-        if key != "created"
-    }
+            found[key].append(value)
+    found.pop("created", None)
+    texts = {key: _unique(map(str, values)) for key, values in found.items()}
+    return {k: ", ".join(texts[k]) if len(texts[k]) > 1 else found[k][0] for k in found}
 
 
 def _days(times: Iterable[str]) -> str:

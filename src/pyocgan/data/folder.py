@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, listed
-from .source import Source, count_text, make_source
+from .source import Source, beside_text, make_source
 from .stores import Files, Store
 from .tree import SUFFIXES, Tree, arrange, is_hidden, left_out
 
@@ -54,17 +54,14 @@ def source_of(tree: Tree, store: Store, kind: str, path: Path, files: Sequence[s
         )
     opening = f"{tree.part} part of a {kind}:" if tree.part else f"{kind} of"
     source = make_source(store, tree.paths, tree.labels, opening)
-    return replace(source, description=source.description + _beside(tree) + left_out(files))
+    notes = beside_text(tree.beside) + left_out(files)
+    return replace(source, description=source.description + notes)
 
 
 def _one_of(path: Path, folders: Sequence[str]) -> str:
     if path.is_dir():
         return f"name one of them, such as {path / folders[0]}"
     return "unpack it, and name one of them"
-
-
-def _beside(tree: Tree) -> str:
-    return f" (left out beside train and test: {count_text(tree.beside)})" if tree.beside else ""
 
 
 def _relative_paths(folder: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..errors import InputError, listed, system_reason
-from .source import Source, count_text, make_source
+from .source import Source, beside_text, make_source
 from .stores import Files
 from .tree import PARTS, is_image_name, part_named, parts_among
 
@@ -97,9 +97,7 @@ def open_lines(
     is_part = bool(parts) and split != "all"
     opening = f"{part_named(split, parts)} part of {where}:" if is_part else f"{where} of"
     source = make_source(Files([base / name for name in names]), names, labels or None, opening)
-    notes = ""
-    if beside := sum(row.part not in parts for row in rows) if parts else 0:
-        notes += f" (left out beside train and test: {count_text(beside)})"
+    notes = beside_text(sum(row.part not in parts for row in rows) if parts else 0)
     if columns and (others := columns.passed_over(has_parts=bool(parts))):
         notes += f" (columns passed over: {listed(others, 6)})"
     return replace(source, description=source.description + notes)

@@ -246,6 +246,11 @@ def count_text(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
+def beside_text(count: int) -> str:
+    """Say, for the end of a description, how many images belong neither to train nor to test."""
+    return f" (left out beside train and test: {count_text(count)})" if count else ""
+
+
 def _classes_text(classes: Sequence[str]) -> str:
     if not classes:
         return ""
