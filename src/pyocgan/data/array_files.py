@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, listed
 from .arrays import source_of_array
 from .source import Source
-from .tree import PARTS
+from .tree import PARTS, parts_asked_for
 
 _IMAGES, _LABELS = ("X", "x", "images"), ("y", "labels")
 
@@ -101,8 +101,9 @@ def _keys_of_parts(names: Collection[str], split: str) -> dict[str | None, _Keys
         found["test"] = found[_VALIDATION]
     if not found.keys() & {*PARTS}:
         return {}
-    wanted = PARTS if split == "all" else (split,)
-    chosen: dict[str | None, _Keys] = {part: found[part] for part in wanted if part in found}
+    chosen: dict[str | None, _Keys] = {
+        part: found[part] for part in parts_asked_for(split) if part in found
+    }
     if not chosen:
         raise InputError(f"it holds no {split} part, only {listed([*found])}")
     return chosen

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import InputError, listed, system_reason
 from .source import Source, beside_text, make_source
 from .stores import Files
-from .tree import PARTS, is_image_name, part_named, parts_among
+from .tree import is_image_name, part_named, parts_among, parts_asked_for
 
 # First lines that name the columns, in any case.
 _PATH_HEADERS = frozenset({"path", "file", "filename", "image"})
@@ -219,8 +219,7 @@ def _of_part(
     """Keep the rows of a part, or of all parts; all rows where there are no parts."""
     if not parts:
         return rows
-    wanted = PARTS if split == "all" else (split,)
-    if kept := [row for row in rows if parts.get(row.part) in wanted]:
+    if kept := [row for row in rows if parts.get(row.part) in parts_asked_for(split)]:
         return kept
     found = listed(sorted({row.part for row in rows}), SHOWN_COLUMNS)
     raise InputError(f"{where} names no images in its {split} part, but in {found} alone")

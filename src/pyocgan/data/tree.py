@@ -104,12 +104,16 @@ def arrange(paths: Iterable[str], split: str) -> Tree:
     parts = _parts(images)
     if not parts:
         return Tree(tuple(images), _labels(images), part=None, divided=_divided(images))
-    wanted = PARTS if split == "all" else (split,)
-    kept = [path for path in images if parts.get(_folder(path)) in wanted]
+    kept = [path for path in images if parts.get(_folder(path)) in parts_asked_for(split)]
     below = [path.partition("/")[2] for path in kept]
     beside = sum(_folder(path) not in parts for path in images)
     part = None if split == "all" else part_named(split, parts)
     return Tree(tuple(kept), _labels(below), part, beside)
+
+
+def parts_asked_for(split: str) -> tuple[str, ...]:
+    """Return both parts for ``"all"``, else the one that `split` names."""
+    return PARTS if split == "all" else (split,)
 
 
 def parts_among(names: Set[str]) -> dict[str, str]:
