@@ -1,6 +1,7 @@
 """The documents say what the code does."""
 
 import ast
+import json
 import re
 import runpy
 import shlex
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "pyocgan"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 REFERENCES = sorted(set(re.findall(r"`([\w/]+\.py):(\w+)`", PAPER)))
 
@@ -66,8 +68,32 @@ def test_readme_python_runs(capsys):
     assert share_alarmed < 0.25
 
 
-def test_readme_says_how_many_images_a_rate_needs():
-    rows = re.findall(r"^\| `--fpr ([\d.]+)`.*" + r"\| (\d+) " * 4 + r"\|$", README, re.MULTILINE)
+COLUMNS = (("mnist", 2), ("fashion_mnist", 2), ("cifar10", 2), ("coil100", 1))
+ROWS = {
+    "5-NN, raw pixels": ["knn"] * 4,
+    "5-NN, cosine": ["knn_cosine"] * 4,
+    "5-NN, cosine, oriented gradients": ["knn_gradients"] * 4,
+    "PCA-32 reconstruction": ["pca"] * 4,
+    "OCGAN, preset `paper`, run here": ["paper", "paper", "paper-epochs15", "paper-epochs100"],
+    "**OCGAN, preset `default`**": ["default"] * 4,
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_table_of_the_readme_is_that_of_the_results(row):
+    (line,) = [line for line in README.splitlines() if line.startswith(f"| {row} |")]
+    shown = [cell.strip(" *") for cell in line.strip("|").split("|")[1:]]
+    for (dataset, protocol), method, cell in zip(COLUMNS, ROWS[row], shown, strict=True):
+        path = ROOT / "results" / dataset / f"protocol{protocol}" / f"{method}.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        mean, deviation = f"{found['mean']:.4f}"[1:], found["std"]
+        assert cell == (
+            mean if deviation is None else f"{mean} ± {deviation:.4f}".replace("± 0", "± ")
+        )
+
+
+def test_the_guide_says_how_many_images_a_rate_needs():
+    rows = re.findall(r"^\| `--fpr ([\d.]+)`.*" + r"\| (\d+) " * 4 + r"\|$", GUIDE, re.MULTILINE)
     assert len(rows) == 3
     shares = {
         "validation": Config().validation_fraction,
@@ -80,7 +106,8 @@ def test_readme_says_how_many_images_a_rate_needs():
             counts(int(fewest) - 1)
         split = counts(200)
         assert [split.validation, split.calibration, split.train] == [*map(int, of_200)]
-    (needed,) = re.findall(r"it needs (\d+) for a rate of 0.05", README)
+    (needed,) = re.findall(r"it needs (\d+) for a rate of 0.05", GUIDE)
+    assert f"it takes: {rows[0][1]} for 0.01, {rows[2][1]} for `--fpr 0.05`" in README
     for good, enough in ((int(needed), True), (int(needed) - 1, False)):
         left = round(PROTOCOL_1_TRAIN_SHARE * good)
         with nullcontext() if enough else pytest.raises(InputError):
