@@ -17,7 +17,7 @@ from data_fixtures import png_header, write_image, write_tree, zip_tree
 from pyocgan import model_folder
 from pyocgan.data import open_source
 from pyocgan.errors import InputError, ModelError
-from pyocgan.files import _UMASK, CsvWriter, write_json
+from pyocgan.files import _UMASK, CsvWriter, replacing, write_json
 
 FLAGS = ("--quiet", "--device=cpu", *tiny_flags())
 
@@ -238,7 +238,7 @@ MODELS = {
     "newer": (changed(edit(format_version=7, pyocgan="9.9")), "use pyocgan 9.9, which wrote it"),
     "of no release": (changed(edit(format_version=1)), "reads 2: train anew"),
     "about a number": (changed(edit(about=3)), "is damaged"),
-    "cut": (changed(cut), "cannot read"),
+    "cut": (changed(cut), "is damaged"),
     "emptied": (changed(edit(config=None)), "is damaged"),
 }
 
@@ -412,3 +412,9 @@ def test_weights_without_permission_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tmp_path), "read_bytes", refuse)
     with pytest.raises(ModelError, match=r"^cannot read '.*w\.safetensors': Permission denied$"):
         model_folder.read_weights(tmp_path, {"weights": "w.safetensors"})
+
+
+def test_an_error_of_a_file_that_is_read_does_not_blame_the_one_that_is_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"), replacing(tmp_path / "out.csv"):
+        (tmp_path / "gone.png").read_bytes()
+    assert not (tmp_path / "out.csv").exists()

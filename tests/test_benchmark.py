@@ -371,11 +371,11 @@ def test_a_result_names_the_gpu_that_it_comes_from_alone(tmp_path, pools, monkey
     cuda = import_module("torch").cuda
     monkeypatch.setattr(cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(cuda, "is_available", lambda: True)
-    monkeypatch.setattr(cuda, "get_device_name", lambda: "G")
+    monkeypatch.setattr(cuda, "get_device_name", lambda device: f"G of {device}")
     monkeypatch.setattr(grid, "environment", lambda: dict(ENVIRONMENT))
     chosen = replace(method(make_spy), kind="ocgan", device=device)
     (outcome,) = run_cells(cells_of(pools[2], chosen, classes=["8"]), tmp_path, ABOUT)
-    assert outcome.result["environment"]["machine"] == ("m, G" if device == "auto" else "m")
+    assert outcome.result["environment"]["machine"] == ("m, G of cuda" if device == "auto" else "m")
 
 
 def test_a_checkpoint_is_of_one_device(tmp_path, pools, monkeypatch):
@@ -384,7 +384,7 @@ def test_a_checkpoint_is_of_one_device(tmp_path, pools, monkeypatch):
         return cells_of(pools[1], method, classes=["8"])[0].checkpoint(tmp_path)
 
     monkeypatch.setattr(import_module("torch").cuda, "is_available", lambda: True)
-    assert path("auto") == path("cuda") != path("cpu")
+    assert path("auto") == path("cuda") == path("cuda:1") != path("cpu")
     monkeypatch.setattr(import_module("torch").cuda, "is_available", lambda: False)
     assert path("auto") == path("cpu")
     with pytest.raises(UsageError, match="finds no such GPU"):
@@ -1181,7 +1181,7 @@ def test_where_nothing_can_be_written_nothing_is_read(tmp_path, capsys, monkeypa
     monkeypatch.setattr("pyocgan.benchmark.open_pool", None)  # to call it would be another error
     flags = ["--protocol=1", "--method=knn", f"--out={tmp_path / 'out'}"]
     assert run(["benchmark", "--dataset=digits", *flags]) == 1
-    assert "nothing can be written in" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
 
 
 def wait_for(condition, seconds=240):
@@ -1189,3 +1189,14 @@ def wait_for(condition, seconds=240):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_claim_that_another_has_made_since_is_not_given_back(tmp_path, monkeypatch):
+    """As where somebody deletes the claim of a process that still works."""
+    path = tmp_path / "cell.json"
+    with claims.claimed(path) as mine:
+        assert mine
+        (tmp_path / "cell.claim0").unlink()
+        holder = {**claims._holder(), "pid": os.getppid(), "started": claims._started(os.getppid())}
+        (tmp_path / "cell.claim0").write_text(json.dumps(holder), encoding="utf-8")
+    assert not is_free(path)

@@ -521,7 +521,7 @@ def test_images_unlike_those_of_the_model_are_not_fitted_in_silence(command, mod
         "images of 12×20: resized to 8×8 (height×width)",
         "images of another shape than those learned (width / height 1.67, learned 1.00) are "
         "squeezed otherwise, and may be called novel for that alone: crop or pad them",
-        "colour images reduced to grey",
+        "images stored in colour reduced to grey",
     ]
     Image.fromarray(pixels[:, :12]).save(tmp_path / "square.png")
     _, _, errors = command("predict", model, tmp_path / "square.png")
@@ -556,7 +556,10 @@ def test_images_folders_and_lists_are_scored_together(command, model, pictures, 
     assert rows[2:] == rows_of(command("predict", model, pictures / "1")[1])
     code, again, errors = command("predict", model, *given, pictures / "1" / "05.png")
     assert again == out
-    assert "1 of the images are named again: each is scored once" in errors
+    assert "1 of the images is named again: each is scored once" in errors
+    (tmp_path / "link.png").symlink_to(pictures / "1" / "05.png")
+    linked = command("predict", model, *given, tmp_path / "link.png")[1]
+    assert rows_of(linked)[-1]["path"] == str(tmp_path / "link.png")
 
 
 def test_what_holds_images_that_are_no_files_stands_alone(command, model, pictures, tmp_path):
@@ -645,7 +648,7 @@ def test_where_nothing_can_be_written_no_image_is_read(command, tmp_path, monkey
     monkeypatch.setattr(preparation, "read_inferred", None)
     code, _, errors = command(*TRAIN, "--out", tmp_path / "file")
     assert code == 1
-    assert errors[-1].startswith(f"ocgan: nothing can be written in {str(tmp_path / 'file')!r}: ")
+    assert errors[-1].startswith(f"ocgan: cannot write {str(tmp_path / 'file')!r}: ")
     assert errors[-1].endswith("is no folder")
 
 
@@ -833,7 +836,7 @@ def test_a_full_disk_is_one_line(model, pictures):
     with Path("/dev/full").open("w") as full:
         done = ocgan("predict", model, pictures, capture_output=False, stdout=full, stderr=PIPE)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "ocgan: No space left on device"
+    assert done.stderr.splitlines()[-1] == "ocgan: cannot write the output: No space left on device"
 
 
 def test_names_of_classes_are_shown_as_they_are(command, digits, tmp_path):
@@ -1189,6 +1192,8 @@ def test_data_describe_sees_what_training_would(command, pictures, tmp_path):
     assert code == 0
     assert "8×8" in out.splitlines()[1]
     assert "1 of 31 images is a copy of another: each counts once" in out.splitlines()
+    tested = command("data", "describe", own, "--split", "test")[1]
+    assert "1 of 31 images is a copy of another: in a test they count as often" in tested
     assert len(errors) == 2
     assert errors[0] == "1 of 32 images cannot be read:"
     assert errors[1].startswith("large.png cannot be read: it ")

@@ -89,11 +89,18 @@ def test_what_no_memory_holds_is_refused(name, value):
 def test_every_flag_but_the_settings_is_known_as_one():
     from pyocgan.cli import app
 
-    arguments = [*app["train"].assemble_argument_collection()]
-    arguments += app["benchmark"].assemble_argument_collection()
-    flags = {name for argument in arguments for name in argument.names if name.startswith("--")}
-    names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
-    assert names == {*FLAGS_ALONE, *FIELDS}
+    flags = {*flags_of(app)}
+    assert {flag.replace("-", "_") for flag in flags} == {*FLAGS_ALONE, *FIELDS}
+
+
+def flags_of(app):
+    """The flags of all commands below a command, without their dashes."""
+    if app.default_command is not None:
+        for argument in app.assemble_argument_collection():
+            yield from (name[2:] for name in argument.names if name.startswith("--"))
+    for name in app:
+        if not name.startswith("-"):
+            yield from flags_of(app[name])
 
 
 @pytest.mark.parametrize("name", ["fpr", "preset", "class", "dry_run"])

@@ -306,7 +306,10 @@ NAN = np.full((2, 9, 9), np.nan)
         (np.zeros((0, 9, 9)), "convert its 0..1 to uint8"),
         (np.zeros((2, 9, 9), bool), "X.astype('uint8') * 255"),
         (np.full((2, 9, 9, 3), 4048, np.uint16), "convert its 4048..4048 to uint8, 0..255, first"),
-        (np.full((2, 9, 9), 4048, np.int16), "(X * (255 / most)).astype('uint8'), with most ="),
+        (
+            np.full((2, 9, 9), 4048, np.int16),
+            "(X * (255 / most)).round().astype('uint8'), with most =",
+        ),
         (np.full((2, 9, 9), -3), "convert its -3..-3 to uint8"),
         (np.zeros((9, 9), np.uint16), "for one image give X[None]"),
         (np.zeros((2, 9, 9), np.uint32), "X.astype('uint8')"),
@@ -407,8 +410,14 @@ def test_npz_without_a_test_part(tmp_path):
     assert len(open_source(tmp_path / "b.npz")) == len(open_source(tmp_path / "b.npz", split="all"))
     np.savez(tmp_path / "c.npz", x_train=IMAGES, x_test=IMAGES[:, :8])
     assert len(open_source(tmp_path / "c.npz", split="test")) == 3
-    with pytest.raises(InputError, match=r"c\.npz: its parts hold images of several sizes: \[\(8"):
+    with pytest.raises(InputError, match=r"c\.npz: its parts hold .* sizes: \(8, 8\), \(9, 8\)$"):
         open_source(tmp_path / "c.npz", split="all")
+    np.savez(tmp_path / "d.npz", x_train=IMAGES, x_test=IMAGES.astype(np.uint16))
+    with pytest.raises(InputError, match=r"d\.npz: its parts hold .* types: uint16, uint8$"):
+        open_source(tmp_path / "d.npz", split="all")
+    np.savez(tmp_path / "e.npz", x_train=np.uint8(1), x_test=IMAGES)
+    with pytest.raises(InputError, match=r"e\.npz: array of shape \(\), type uint8: images must"):
+        open_source(tmp_path / "e.npz", split="all")
     with pytest.raises(InputError, match=r"b\.npz: it holds no test part, only train"):
         open_source(tmp_path / "b.npz", split="test")
 
@@ -750,7 +759,7 @@ def test_arrays_of_any_sizes_may_come_in_a_list():
         source = open_source(given)
         assert read(source, ImageRule((8, 8), 3)).pixels[:, 0, 0].tolist() == [[7] * 3, [1, 2, 3]]
     with pytest.raises(
-        InputError, match=r"^image 1, as X = image\[None\]: array of shape \(1, 9, 8\), "
+        InputError, match=r"^image 1, as an array of one: array of shape \(1, 9, 8, 1\), "
     ):
         open_source([sizes[0], np.zeros((9, 8))])
     with pytest.raises(InputError, match=r"^image 1, .* type bool: convert to 0\.\.255 first"):
@@ -808,3 +817,28 @@ def test_one_picture_is_read_whatever_it_is_called(tmp_path):
     (tmp_path / "text").write_text("no picture")
     with pytest.raises(InputError, match="text is of an unknown kind"):
         open_source(tmp_path / "text")
+
+
+def test_labels_of_parts_may_be_columns_in_one_and_not_in_the_other(tmp_path):
+    labels = np.array([4, 10, 4])
+    np.savez(
+        tmp_path / "a.npz", x_train=IMAGES, y_train=labels[:, None], x_test=IMAGES, y_test=labels
+    )
+    source = open_source(tmp_path / "a.npz", split="all")
+    assert source.labels.tolist() == ["4", "10", "4"] * 2
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_narrow_grey_images_may_come_in_a_list(width):
+    images = [np.full((9, width), 7, np.uint8), np.full((12, width), 7, np.uint8)]
+    for given in (images, images[:1] * 2):
+        assert (read(open_source(given), ImageRule((8, 8), 1)).pixels == 7).all()
+
+
+def test_cifar_files_in_each_others_place_are_refused(tmp_path):
+    content, _ = cifar_batches()
+    content["test_batch"] = content["batches.meta"]
+    path = tmp_path / "cifar-10-python.tar.gz"
+    write_cifar_tar(path, content)
+    with pytest.raises(InputError, match="test_batch is not CIFAR-10: it does not hold images"):
+        open_source(path, split="test")

@@ -169,7 +169,7 @@ def test_one_colour_image_makes_all_colour(tmp_path):
     assert notes == ("grey images repeated in all 3 channels",)
     rule, notes = infer_rule(open_source(tmp_path), channels=1)
     assert rule.channels == 1
-    assert notes == ("colour images reduced to grey",)
+    assert notes == ("images stored in colour reduced to grey",)
 
 
 def test_notes_on_16_bits_and_transparency(tmp_path):
@@ -179,7 +179,7 @@ def test_notes_on_16_bits_and_transparency(tmp_path):
     assert rule == ImageRule((20, 20), 1)
     assert notes == (
         "16-bit images reduced to 8 bits: 0 to 65535 becomes 0 to 255",
-        "transparent images laid on white",
+        "images with transparency laid on white",
     )
 
 
@@ -240,3 +240,31 @@ def test_headers_are_read_without_decoding(tmp_path):
     path = write_image(tmp_path / "cut.png", size=(100, 100))
     path.write_bytes(path.read_bytes()[:500])
     assert infer_rule(open_source(path))[0] == ImageRule((100, 100), 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "saved_with", "noted"),
+    [("L", {}, False), ("L", {"transparency": 7}, True), ("P", {"transparency": 0}, True)],
+)
+def test_a_single_transparent_colour_is_noted(tmp_path, mode, saved_with, noted):
+    Image.new(mode, (20, 20), 7).save(tmp_path / "a.png", **saved_with)
+    notes = infer_rule(open_source(tmp_path))[1]
+    assert ("images with transparency laid on white" in notes) == noted
+
+
+def test_images_brighter_than_what_was_learned_are_noted():
+    dark = np.full((3, 20, 20), 4000, np.uint16)
+    rule = infer_rule(open_source(dark))[0]
+    assert rule.bits == 12
+    assert inferring.fitting_notes(open_source(dark), rule, odd_alone=True) == ()
+    (note,) = inferring.fitting_notes(open_source(dark * 16), rule, odd_alone=True)
+    assert note.startswith("of 16 bits 16 are in use, where the model takes 4095")
+    assert note.endswith("divide by 16")
+
+
+@pytest.mark.parametrize("size", [(300, 300), (4, 100), (257, 8)])
+def test_images_of_sizes_that_no_rule_has_are_averaged_down(size):
+    images = np.full((2, *size, 1), 9, np.uint8)
+    seen = averaged_down(images, 64)
+    assert max(seen.shape[1:3]) == 64
+    assert (seen == 9).all()

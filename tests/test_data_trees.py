@@ -74,7 +74,7 @@ def test_images_beside_folders_mean_no_classes(opened):
 
 
 def test_hidden_files_and_doubles_are_left_out(opened):
-    paths = ["a.png", ".b.png", ".cache/c.png", "__MACOSX/d.png"]
+    paths = ["a.png", ".b.png", ".cache/c.png", "__MACOSX/d.png", "$RECYCLE.BIN/S-1/$R1.png"]
     assert opened(paths).names == ("a.png",)
 
 
@@ -94,7 +94,7 @@ def refused(monkeypatch):
     return refuse
 
 
-@pytest.mark.parametrize("name", [".Trashes", "__MACOSX", "@eaDir"])
+@pytest.mark.parametrize("name", [".Trashes", "__MACOSX", "@eaDir", "lost+found"])
 def test_hidden_folders_are_not_even_listed(tmp_path, refused, name):
     card = write_tree(tmp_path / "card", ["a.png", f"{name}/b.png", f"deep/{name}/c.png"])
     refused(name)
@@ -108,7 +108,7 @@ def test_a_hidden_folder_is_read_where_it_is_the_one_named(tmp_path):
 def test_a_folder_that_cannot_be_listed_is_an_input_error(tmp_path, refused):
     card = write_tree(tmp_path / "card", ["a.png", "shut/b.png"])
     refused("shut")
-    with pytest.raises(InputError, match="shut cannot be listed: Permission denied"):
+    with pytest.raises(InputError, match="shut cannot be listed: Permission denied; get the right"):
         open_source(card)
 
 

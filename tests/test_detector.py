@@ -969,3 +969,41 @@ def test_a_folder_of_no_user_is_one_line(detector, eights):
     ):
         with pytest.raises(UsageError, match="'~nobody-of-that-name/model' names no user's folder"):
             act()
+
+
+# ---- what the caller has switched on, or changes meanwhile ---------------------------------------
+
+
+def test_scores_and_fits_are_the_same_within_an_autocast(detector, eights):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores, maps = detector.novelty_scores(eights), detector.heatmap(eights)
+        again = tiny().fit(eights)
+    np.testing.assert_array_equal(scores, detector.novelty_scores(eights))
+    np.testing.assert_array_equal(maps, detector.heatmap(eights))
+    np.testing.assert_array_equal(
+        again.novelty_scores(eights), tiny().fit(eights).novelty_scores(eights)
+    )
+
+
+@pytest.mark.parametrize("rate", [0.5, 1e-9])
+def test_a_rate_that_is_set_during_a_fit_counts_from_the_next_one_on(eights, tmp_path, rate):
+    detector = tiny()
+    steps = detector.iter_fit(eights)
+    next(steps)
+    began_with = detector.fpr
+    detector.set_params(fpr=rate)
+    for _ in steps:
+        pass
+    assert detector.threshold_ == detector.calibration_.threshold(began_with)
+    detector.save(tmp_path / "m")
+    assert NoveltyDetector.load(tmp_path / "m").threshold_ == detector.threshold_
+
+
+def test_iter_fit_warns_as_fit_does(digits, tmp_path):
+    images, labels = digits
+    for number, (pixels, label) in enumerate(zip(images[:200], labels[:200], strict=True)):
+        folder = tmp_path / f"{label % 2}"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    with pytest.warns(ImageWarning, match="all 2 classes"):
+        next(tiny().iter_fit(tmp_path))

@@ -161,3 +161,15 @@ def test_methods_without_training_find_them_too(command, mixed):
 def test_command_and_library_deal_out_alike():
     assert inspect.signature(suspects).parameters["parts"].default == PARTS
     assert get_args(Method) == ("ocgan", *BASELINES)
+
+
+def test_a_generator_of_seeds_stays_where_it_is(mixed):
+    state = np.random.RandomState(0)
+    pyocgan.suspicion(tiny(settings=NEIGHBOURS, random_state=state), mixed, parts=2)
+    assert state.randint(2**31) == np.random.RandomState(0).randint(2**31)
+
+
+def test_one_different_image_cannot_be_compared():
+    images = read_inferred(open_source(np.zeros((3, 8, 8), np.uint8)))[2]
+    with pytest.raises(InputError, match="3 images, all alike: there is nothing to compare"):
+        next(judged(BASELINES["knn"][1], images, 5, 0))

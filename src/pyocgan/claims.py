@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypedDict
 
@@ -34,9 +34,10 @@ def claimed(path: Path) -> Iterator[bool]:
     try:
         yield mine is not None
     finally:
-        if mine is not None:
+        if mine is not None and _is_own(mine):
             for claim in _claims(path):
-                claim.unlink(missing_ok=True)
+                if _number(claim) <= _number(mine):
+                    claim.unlink(missing_ok=True)
 
 
 def is_claimed(path: Path) -> bool:
@@ -108,6 +109,14 @@ def _holder() -> _Holder:
     """Describe this process, as its claims do."""
     pid = os.getpid()
     return {"pid": pid, "host": socket.gethostname(), "time": now(), "started": _started(pid)}
+
+
+def _is_own(claim: Path) -> bool:
+    """Say whether a claim is this process's: its own may have been deleted, and made by another."""
+    with suppress(OSError):  # what nobody can read is nobody's to delete
+        holder = _read(claim)
+        return holder is not None and {**holder, "time": ""} == {**_holder(), "time": ""}
+    return False
 
 
 def _claims(path: Path) -> list[Path]:

@@ -188,6 +188,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         checkpoint = None if checkpoint is None else expanded(checkpoint)
         prepared, training = self._begin(X, checkpoint, resume=resume)
+        warn(*prepared.oddities)
         yield training.progress()
         if checkpoint is None:
             yield from training.run()
@@ -264,8 +265,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return evidence.novelty_scores(self.evidence_, self.networks_, pixels)
 
     def _calibrate(self, calibration: Calibration) -> None:
+        # The rate that `fit` began with, as the model keeps it: `set_params` may have come since.
+        self.threshold_ = calibration.threshold(self.parameters_["fpr"])
         self.calibration_ = calibration
-        self.threshold_ = calibration.threshold(self.fpr)
 
     @property
     def offset_(self) -> float:
@@ -278,7 +280,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the score of each image: (N,) float64, larger = more novel.
 
         A function of the image and the model alone, but for rounding of about 1e-6, for which
-        verdicts allow. The preset paper's is the reconstruction error, in [0, 4];
+        verdicts allow. A JPEG file of more than four times the model's size is decoded smaller,
+        which changes pixels by 1 of 255 and scores a little: calibrate and score alike, from files
+        or from arrays. The preset paper's is the reconstruction error, in [0, 4];
         `pyocgan.novelty` has others.
         """
         return self._of_each(X, evidence.novelty_scores)
@@ -403,7 +407,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ModelError
-            Not a model, damaged, or written by a newer version.
+            Not a model, damaged, or in another version of the format.
         UsageError
             A device that is not here.
         """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -57,6 +58,15 @@ def settle_precision(precision: str) -> str:
     if precision not in PRECISIONS:
         raise UsageError(f"precision = {precision!r} must be one of {', '.join(PRECISIONS)}")
     return "32-true" if precision == "auto" else precision
+
+
+@contextmanager
+def outer_autocast_off() -> Iterator[None]:
+    """Compute with the bits that were asked for, also within a `torch.autocast` of the caller's."""
+    with ExitStack() as off:
+        for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
+            off.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def check_default_type() -> None:

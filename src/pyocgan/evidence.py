@@ -89,7 +89,7 @@ class Evidence(nn.Module):
         self.load_state_dict(tensors)
 
 
-@torch.no_grad()
+@scoring.exactly
 def gather(
     evidence: Evidence,
     nets: Networks,
@@ -174,7 +174,7 @@ def _counted(config: Config, z: Tensor) -> Tensor:
     return surplus(z - z.new_tensor(margins))
 
 
-@torch.no_grad()
+@scoring.exactly
 def parts(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return what each score adds to the novelty of uint8 images (N, H, W, K).
 
@@ -211,7 +211,7 @@ def above_rounding(evidence: Evidence, scores: NDArray[np.float64]) -> NDArray[n
     return scores + max(LEAST_MARGIN, ROUNDING * times)
 
 
-@torch.no_grad()
+@scoring.exactly
 def heatmaps(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return how much each pixel speaks for novelty: (N, H, W) float32 ≥ 0.
 
@@ -223,7 +223,7 @@ def heatmaps(evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]) -> N
     return np.concatenate(maps)
 
 
-@torch.no_grad()
+@scoring.exactly
 def reconstructions(
     evidence: Evidence, nets: Networks, pixels: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:

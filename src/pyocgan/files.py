@@ -62,26 +62,32 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.chmod(mode)
             temporary.replace(target)
         except OSError as error:
+            if error.filename is not None and Path(error.filename) != temporary:
+                raise  # of another file, which is read meanwhile
             raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None
 
 
 @contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[tuple[Path, Path, int]]:
-    """Make a file beside the one to write, which goes at the end; give both, and its rights."""
+def _temporary(path: Path, named: Path | None = None) -> Iterator[tuple[Path, Path, int]]:
+    """Make a file beside the one to write, which goes at the end; give both, and its rights.
+
+    Messages quote `path`, or what is `named` in its place.
+    """
+    refused = f"cannot write {str(named or path)!r}"
     if path.parent in STREAMS:  # a link to a file, perhaps, as where a shell wrote < file
-        raise OcganError(f"cannot write {str(path)!r}: it is no plain file")
+        raise OcganError(f"{refused}: it is no plain file")
     try:
         path = path.resolve()  # what a link points to is replaced, not the link
         if path.parent.exists() and not path.parent.is_dir():
-            raise OcganError(f"cannot write {str(path)!r}: {str(path.parent)!r} is no folder")
+            raise OcganError(f"{refused}: {str(path.parent)!r} is no folder")
         if path.exists() and not path.is_file():
-            raise OcganError(f"cannot write {str(path)!r}: it is there and is no plain file")
+            raise OcganError(f"{refused}: it is there and is no plain file")
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_UMASK
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-        raise OcganError(f"cannot write {str(path)!r}: {system_reason(error)}") from None
+        raise OcganError(f"{refused}: {system_reason(error)}") from None
     temporary = Path(name)
     try:
         yield temporary, path, mode
@@ -129,7 +135,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def check_writable(folder: Path) -> None:
     """Make `folder` and try a write in it, so that hours of training do not end in an error."""
-    check_replaceable(folder / ".writable")
+    with _temporary(folder / ".writable", folder):
+        pass
 
 
 def check_replaceable(path: Path) -> None:
@@ -141,10 +148,8 @@ def check_replaceable(path: Path) -> None:
 def check_creatable(folder: Path) -> None:
     """Try a write in `folder`, or where it would be made; nothing is made."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
-    try:
-        check_replaceable(there / ".writable")
-    except OcganError as error:
-        raise OcganError(f"nothing can be written in {str(folder)!r}: {error}") from None
+    with _temporary(there / ".writable", folder):
+        pass
 
 
 def _plain(value: Any) -> Any:

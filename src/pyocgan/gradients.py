@@ -52,7 +52,10 @@ def gradient_maps(x: Tensor, config: Config) -> Tensor:
 
 
 def gradient_error(x: Tensor, x_hat: Tensor, config: Config) -> Tensor:
-    """½‖φ(x) − φ(x̂)‖² for oriented gradients φ of unit norm, 1 − their cosine: (B,) in [0, 1]."""
+    """½‖φ(x) − φ(x̂)‖² for oriented gradients φ of unit norm, 1 − their cosine: (B,) in [0, 1].
+
+    An even image has none, φ = 0: between it and any other it is ½.
+    """
     return gradient_error_maps(x, x_hat, config).sum((-2, -1))
 
 

@@ -18,7 +18,7 @@ from .baselines import Scorer
 from .calibration import ANY_FPR
 from .data import Images, ImageSource
 from .detector import NoveltyDetector
-from .errors import UsageError
+from .errors import InputError, UsageError
 from .preparation import settled_seed
 
 PARTS = 5
@@ -47,7 +47,8 @@ def suspicion(
     """
     _, _, images = detector.images_to_learn(X)
     make = partial(unfitted, detector)
-    return images.names, held_out_scores(make, images, parts, settled_seed(detector.random_state))
+    seed = settled_seed(clone(detector).random_state)  # a generator of numbers stays where it is
+    return images.names, held_out_scores(make, images, parts, seed)
 
 
 def unfitted(detector: NoveltyDetector) -> NoveltyDetector:
@@ -91,6 +92,8 @@ def judged(
     """
     different: dict[bytes, int] = {}
     which = np.array([different.setdefault(digest, len(different)) for digest in images.digests()])
+    if len(different) < 2:
+        raise InputError(f"{len(images)} images, all alike: there is nothing to compare them with")
     if parts not in range(2, len(different) + 1):
         most = f"{len(different):,}, the number of different images"
         raise UsageError(f"parts = {parts!r} must be from 2 to {most}")

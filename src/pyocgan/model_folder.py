@@ -87,7 +87,7 @@ def read(folder: Path) -> tuple[dict[str, Any], bytes]:
     Raises
     ------
     ModelError
-        Not a model, damaged, or written by a newer version.
+        Not a model, damaged, or in another version of the format.
     """
     description = read_description(folder)
     while True:
@@ -105,15 +105,17 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises
     ------
     ModelError
-        Not a model, damaged, or written by a newer version.
+        Not a model, damaged, or in another version of the format.
     """
     path = folder / DESCRIPTION
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ModelError(f"{str(folder)!r} is not a model: {_missing(folder)}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {str(path)!r}: {error}") from None
+    except ValueError as error:
+        raise ModelError(f"{str(path)!r} is damaged: {error}; copy the model again") from None
+    except OSError as error:
+        raise ModelError(f"cannot read {str(path)!r}: {system_reason(error)}") from None
     if not _is_own(description):
         raise ModelError(f"{str(path)!r} does not describe a pyocgan model")
     version = description.get("format_version")

@@ -7,7 +7,9 @@ stored statistics of batch normalisation, and noise at test time is one fixed pi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +17,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .config import Config
+from .devices import outer_autocast_off
 from .images import to_range
 from .networks import Networks
 
 # Images scored together, fewer where they are larger. This limits memory and changes no score.
 BATCH_SIZE, BATCH_PIXELS = 256, 256 * 64**2
 ON_CUDA = 8  # times as many: asking for a batch takes longer than 256 small images do
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def exactly(score: Callable[P, R]) -> Callable[P, R]:
+    """Let a function score without gradients and in float32, whatever its caller has switched on.
+
+    Within a caller's `torch.autocast` a calibration image would come out above its own threshold.
+    """
+
+    @wraps(score)
+    def scored(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.no_grad(), outer_autocast_off():
+            return score(*args, **kwargs)
+
+    return scored
 
 
 def at_once(size: tuple[int, int], device: torch.device) -> int:
@@ -64,7 +85,7 @@ def to_double(x: Tensor) -> Tensor:
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
-@torch.no_grad()
+@exactly
 def reconstruction_errors(
     nets: Networks, pixels: NDArray[np.uint8], config: Config
 ) -> NDArray[np.float64]:
@@ -85,7 +106,7 @@ def _fixed_noise(x: Tensor, config: Config) -> Tensor:
     return noise.to(x.device) * math.sqrt(config.test_noise_variance)
 
 
-@torch.no_grad()
+@exactly
 def decode(nets: Networks, s: NDArray[np.float32]) -> Tensor:
     """Return De(s), (n, K, H, W) in (-1, 1), for points s of the latent cube, (n, d)."""
     nets.eval()

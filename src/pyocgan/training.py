@@ -27,7 +27,7 @@ from . import algorithm, scoring
 from .config import Config
 from .convolution import transforms_kept
 from .data.rule import averaged_down
-from .devices import open_fabric, settle_precision
+from .devices import open_fabric, outer_autocast_off, settle_precision
 from .errors import ModelError, OcganError, UsageError
 from .evidence import Evidence
 from .files import write_bytes
@@ -279,9 +279,9 @@ class Training:
     def arithmetic(self) -> Iterator[None]:
         """Set the precision, and keep transformed weights: no formula need know of either.
 
-        Nor of gradients that the caller has switched off.
+        Nor of gradients that the caller has switched off, and of an autocast of the caller's.
         """
-        with torch.enable_grad(), self.fabric.autocast(), transforms_kept():
+        with torch.enable_grad(), outer_autocast_off(), self.fabric.autocast(), transforms_kept():
             yield
 
     def count(self, seconds: float) -> Record | None:

@@ -229,8 +229,8 @@ def _write(
         return None, str(measured)
     threads = max((pool["num_threads"] for pool in threadpool_info()), default=1)  # at most
     here = cast("Environment", {**environment(), "threads": threads})
-    if cell.method.settled_device == "cuda":
-        here["machine"] += f", {_gpu()}"
+    if cell.method.settled_device.startswith("cuda"):
+        here["machine"] += f", {_gpu(cell.method.settled_device)}"
     result: Result = {**measured[0], **origin, "environment": here}
     try:
         cell.write(cell.path(folder), result, measured[1])
@@ -239,11 +239,11 @@ def _write(
     return result, None
 
 
-def _gpu() -> str:
+def _gpu(device: str) -> str:
     """Name the GPU that this process works on."""
     import torch
 
-    return torch.cuda.get_device_name()
+    return torch.cuda.get_device_name(device)
 
 
 def _compute_alone(

@@ -121,6 +121,8 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:  # as of a full disk
         sys.stdout = None
         where = "" if error.filename is None else f"{error.filename!r}: "
+        if error.errno == errno.ENOSPC and error.filename is None:
+            where = "cannot write the output: "
         return _fail(f"{where}{system_reason(error)}", OcganError.exit_code)
     return code if isinstance(code, int) else 0
 

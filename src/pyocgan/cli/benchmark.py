@@ -229,7 +229,7 @@ def _settle_stack(keys: Sequence[str], device: str, jobs: int) -> int:
         return 1
     from ..devices import settle_device
 
-    return TOGETHER if settle_device(device) == "cuda" else 1
+    return TOGETHER if settle_device(device).startswith("cuda") else 1
 
 
 def _ocgan(

@@ -98,7 +98,7 @@ def describe(
     opened = open_source(source, split=split, data_root=data_root)
     rule, notes, images = read_inferred(opened, skip_unreadable=True)
     taken = rule.describe(Config().network_side)
-    copies = copies_note(images, images.distinct())
+    copies = copies_note(images, images.distinct(), learned=split != "test")
     if split == "test":
         with suppress(InputError):  # there is no training part
             if opened.names == open_source(source, split="train", data_root=data_root).names:

@@ -43,8 +43,8 @@ def evaluate(
 
     Without a source, the model is tested on the test part of what it was trained on, by the
     protocol it was trained with. Beside it stand training-free methods, fitted on the same
-    training images. Where masks of the defects lie beside the test part, in ground_truth/ as of
-    MVTec AD, the heat map is measured on their pixels.
+    training images. Where masks of the defects lie beside the test part of a folder (not of a zip
+    file), in ground_truth/ as of MVTec AD, the heat map is measured on their pixels.
 
     Parameters
     ----------

@@ -190,9 +190,10 @@ def _open(images: list[str], data_root: Path | None) -> Source:
         paths += many.names
     once: dict[str, str] = {}
     for path in paths:
-        once.setdefault(os.path.realpath(path), path)
+        once.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - a link is an image of its own
     if again := len(paths) - len(once):
-        terminal.note(f"{again} of the images are named again: each is scored once")
+        verb = "is" if again == 1 else "are"
+        terminal.note(f"{again} of the images {verb} named again: each is scored once")
     return open_source([*once.values()])
 
 

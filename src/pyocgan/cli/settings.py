@@ -27,7 +27,8 @@ else:
 FLAGS_ALONE = (
     "preset", "config", "out", "seed", "seeds", "device", "precision", "protocol", "data_root",
     "json", "quiet", "class", "fpr", "skip_unreadable", "restart", "tensorboard", "dataset",
-    "method", "classes", "jobs", "executor", "stack", "overwrite", "dry_run",
+    "method", "classes", "jobs", "executor", "stack", "overwrite", "dry_run", "parts", "picture",
+    "heatmaps", "baselines", "no_baselines", "split", "results", "docs", "fail_on_novel",
 )  # fmt: skip
 OTHER_VARIABLES = (DATA_ROOT_VARIABLE, MIRROR_VARIABLE)  # of the environment: no settings
 

@@ -80,14 +80,20 @@ def _load(path: Path, split: str) -> list[_Arrays]:
 def _source_of(parts: list[_Arrays], split: str) -> Source:
     if parts[0].part is None:
         return source_of_array(parts[0].images, parts[0].labels, "array file of")
-    sizes = sorted({one.images.shape[1:] for one in parts})
-    if len(sizes) > 1:
-        raise InputError(f"its parts hold images of several sizes: {sizes}")
+    for one in parts:
+        source_of_array(one.images, one.labels, one.part or "")  # each is sound by itself
+    for what, found in (
+        ("sizes", {str(one.images.shape[1:3]) for one in parts}),
+        ("numbers of channels", {str(one.images.shape[3:] or (1,)) for one in parts}),
+        ("types", {str(one.images.dtype) for one in parts}),
+    ):
+        if len(found) > 1:
+            raise InputError(f"its parts hold images of several {what}: {listed(sorted(found))}")
     names = [f"{one.part}/{row}" for one in parts for row in range(len(one.images))]
-    labels = [one.labels for one in parts if one.labels is not None]
+    labels = [one.labels.ravel() for one in parts if one.labels is not None]
     opening = "array file of" if split == "all" else f"{split} part of an array file:"
     return source_of_array(
-        np.concatenate([one.images for one in parts]),
+        np.concatenate([one.images.reshape(*one.images.shape[:3], -1) for one in parts]),
         np.concatenate(labels) if len(labels) == len(parts) else None,
         opening,
         names,

@@ -52,14 +52,16 @@ def open_arrays(images: Sequence[NDArray[Any]]) -> Source:
     InputError
         As `open_array`.
     """
+    # One that is 1 or 3 pixels wide would else pass for rows of pixels.
+    wrapped = [image[None, ..., None] if image.ndim == 2 else image[None] for image in images]
     if len({(image.shape, image.dtype) for image in images}) == 1:
-        return open_array(np.stack(images))
+        return open_array(np.concatenate(wrapped))
     pictures = []
-    for number, image in enumerate(images):
+    for number, image in enumerate(wrapped):
         try:
-            pictures.append(picture(_checked(image[None])[0]))
+            pictures.append(picture(_checked(image)[0]))
         except InputError as error:
-            raise InputError(f"image {number}, as X = image[None]: {error}") from None
+            raise InputError(f"image {number}, as an array of one: {error}") from None
     return open_pictures(pictures)
 
 
@@ -138,7 +140,7 @@ def _shape_advice(images: NDArray[Any]) -> str | None:
                 "for one image give X[None], for flat rows X.reshape(len(X), H, W)"
             )
         case (_, _, 1 | 3):
-            return "this looks like one image: give X[None]"
+            return "this looks like one image: give X[None], or of many grey ones X[..., None]"
         case (_, _, _) | (_, _, _, 1 | 3):
             return None
         case (_, 1 | 3, _, _):
@@ -175,7 +177,7 @@ def _integer_advice(images: NDArray[Any]) -> str:
         return f"{span}: {_scaled(high)}"
     if high <= 255:
         return "values must be 0..255 as uint8: convert with X.astype('uint8')"
-    return f"{span}: (X * (255 / most)).astype('uint8'), with most = 65535 or what a camera reaches"
+    return f"{span}: {_scaled(65535)}, or what is white for your camera"
 
 
 def _scaled(high: float) -> str:

@@ -84,7 +84,9 @@ def _read(path: Path, wanted: Iterable[str]) -> dict[str, dict[bytes, Any]]:
     if missing:
         lacking = ", ".join(missing)
         raise InputError(f"{path} lacks {lacking} of CIFAR-10's Python version; get it again")
-    return {name: _unpickled(found[name], f"{path}: {name}") for name in wanted}
+    return {
+        name: _unpickled(found[name], f"{path}: {name}", is_meta=name == _META) for name in wanted
+    }
 
 
 def _bytes_in_folder(path: Path, wanted: set[str]) -> dict[str, bytes]:
@@ -115,13 +117,14 @@ class _ArraysOnly(pickle.Unpickler):
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed") from None
 
 
-def _unpickled(content: bytes, where: str) -> dict[bytes, Any]:
+def _unpickled(content: bytes, where: str, *, is_meta: bool) -> dict[bytes, Any]:
     try:
         batch = _ArraysOnly(BytesIO(content), encoding="bytes").load()
     except Exception as error:  # damaged pickles make the unpickler raise almost anything
         raise InputError(f"{where} is damaged or not CIFAR-10: {error}; get it again") from None
-    if not isinstance(batch, dict) or not (_is_meta(batch) or _is_batch(batch)):
-        raise InputError(f"{where} is not CIFAR-10: neither class names nor images with labels")
+    if not isinstance(batch, dict) or not (_is_meta if is_meta else _is_batch)(batch):
+        expected = "the names of its classes" if is_meta else "images with labels"
+        raise InputError(f"{where} is not CIFAR-10: it does not hold {expected}; get it again")
     return batch
 
 

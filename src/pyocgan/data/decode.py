@@ -98,10 +98,14 @@ def size_text(size: tuple[int, int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known of an image before it is decoded: (height, width) upright, Pillow's mode."""
+    """What is known of an image before it is decoded: (height, width) upright, Pillow's mode.
+
+    `has_transparency`: it has an alpha channel, or a colour of it counts as transparent.
+    """
 
     size: tuple[int, int]
     mode: str
+    has_transparency: bool = False
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -144,7 +148,8 @@ def header_of(image: Image.Image) -> Header:
     """Return size and mode of an image that was opened, as it will be upright."""
     width, height = image.size
     turned = not _is_turned(image) and _orientation(image) in _SIDEWAYS
-    return Header((width, height) if turned else (height, width), image.mode)
+    size = (width, height) if turned else (height, width)
+    return Header(size, image.mode, image.has_transparency_data)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -84,4 +84,7 @@ def _relative_paths(folder: Path) -> Iterator[str]:
 
 
 def _refuse(error: OSError) -> None:
-    raise InputError(f"folder {error.filename} cannot be listed: {error.strerror}")
+    raise InputError(
+        f"folder {error.filename} cannot be listed: {error.strerror}; get the right to read it, or "
+        "name the folders beside it"
+    )

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UsageError
-from .decode import UnreadableImage, size_text
+from .decode import Header, UnreadableImage, size_text
 from .reading import Images, read
 from .rule import LARGEST_SIDE, SMALLEST_SIDE, ImageRule
 from .source import Source
@@ -25,7 +25,6 @@ BITS = (8, 10, 12, 14, 16)  # that cameras have
 
 Size = tuple[int, int]
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
-_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
 def infer_rule(
@@ -66,7 +65,7 @@ def infer_rule(
     bits = _bits_in_use(source, range(len(source))) if any(map(_has_16_bits, modes)) else 16
     widths = [width / height for height, width in sizes]
     rule = ImageRule(size, shown, bits, (min(widths), max(widths)) if widths else None)
-    return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, modes))
+    return rule, (*_size_notes(rule, sizes), *_mode_notes(rule, headers))
 
 
 def fitting_notes(source: Source, rule: ImageRule, *, odd_alone: bool = False) -> tuple[str, ...]:
@@ -78,13 +77,12 @@ def fitting_notes(source: Source, rule: ImageRule, *, odd_alone: bool = False) -
     sizes = sorted({header.size for header in headers})
     modes = {header.mode for header in headers}
     shapes = _shape_notes(rule, sizes)
-    dark: Iterator[str] = iter(())
-    if rule.bits == BITS[-1] and any(map(_has_16_bits, modes)):
-        used = _bits_in_use(source, rows[:: -(-len(rows) // DECODED)])
-        dark = _dark_notes(used)
+    bits: Iterator[str] = iter(())
+    if any(map(_has_16_bits, modes)):
+        bits = _bits_notes(rule, _bits_in_use(source, rows[:: -(-len(rows) // DECODED)]))
     if odd_alone:
-        return (*shapes, *dark)
-    return (*_size_notes(rule, sizes), *shapes, *_mode_notes(rule, modes), *dark)
+        return (*shapes, *bits)
+    return (*_size_notes(rule, sizes), *shapes, *_mode_notes(rule, headers), *bits)
 
 
 def read_inferred(
@@ -191,23 +189,30 @@ def _shape_notes(rule: ImageRule, sizes: list[Size]) -> Iterator[str]:
         )
 
 
-def _dark_notes(used: int) -> Iterator[str]:
-    """Say that 16-bit images use fewer bits where those learned did not."""
-    if used < BITS[-1]:
+def _bits_notes(rule: ImageRule, used: int) -> Iterator[str]:
+    """Say that 16-bit images use fewer bits than those learned, or more."""
+    if used > rule.bits:
+        yield (
+            f"of 16 bits {used} are in use, where the model takes {2**rule.bits - 1} and all that "
+            f"is brighter for white: if they are scaled otherwise than what it has learned, divide "
+            f"by {2 ** (used - rule.bits)}"
+        )
+    elif used < rule.bits == BITS[-1]:
         yield (
             f"of 16 bits {used} seem to be in use, where the model takes 65535 for white: if that "
             f"is darker than what it has learned, multiply by {2 ** (BITS[-1] - used)}"
         )
 
 
-def _mode_notes(rule: ImageRule, modes: set[str]) -> Iterator[str]:
+def _mode_notes(rule: ImageRule, headers: set[Header]) -> Iterator[str]:
+    modes = {header.mode for header in headers}
     if any(map(_has_16_bits, modes)):
         used = "" if rule.bits == 16 else f", of which {rule.bits} are in use,"
         yield f"16-bit images{used} reduced to 8 bits: 0 to {2**rule.bits - 1} becomes 0 to 255"
-    if modes & _ALPHA_MODES:
-        yield "transparent images laid on white"
+    if any(header.has_transparency for header in headers):
+        yield "images with transparency laid on white"
     colours = {_is_colour(mode) for mode in modes}
     if rule.channels == 1 and True in colours:
-        yield "colour images reduced to grey"
+        yield "images stored in colour reduced to grey"
     if rule.channels == 3 and False in colours:
         yield "grey images repeated in all 3 channels"

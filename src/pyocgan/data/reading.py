@@ -84,11 +84,15 @@ def dark_note(images: Images) -> tuple[str, ...]:
     return (f"the brightest pixel is {brightest} of 255: are these images scaled to 0..255?",)
 
 
-def copies_note(images: Images, distinct: Images) -> list[str]:
-    """Say how many of the images are no other than the rest; nothing where none is."""
+def copies_note(images: Images, distinct: Images, *, learned: bool = True) -> list[str]:
+    """Say how many of the images are no other than the rest; nothing where none is.
+
+    Of images that are `learned` each counts once; of those tested, copies too.
+    """
+    count_how = "each counts once" if learned else "in a test they count as often"
     count = len(images) - len(distinct)
     verb = "is a copy of another" if count == 1 else "are copies of others"
-    return [f"{count:,} of {len(images):,} images {verb}: each counts once"] if count else []
+    return [f"{count:,} of {len(images):,} images {verb}: {count_how}"] if count else []
 
 
 def read(

@@ -76,9 +76,7 @@ class ImageRule:
 
     def within(self, side: int) -> ImageRule:
         """Return the rule for the same images at most `side` pixels high and wide, as they are."""
-        scale = side / max(*self.image_size, side)
-        height, width = (max(SMALLEST_SIDE, round(scale * n)) for n in self.image_size)
-        return replace(self, image_size=(height, width))
+        return replace(self, image_size=_within(self.image_size, side))
 
     def describe(self, network_side: int = LARGEST_SIDE) -> str:
         """Say the rule in one line, and what networks see that look at `network_side` at most."""
@@ -159,9 +157,15 @@ def picture(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
+def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
+    scale = side / max(*size, side)
+    height, width = (max(SMALLEST_SIDE, round(scale * n)) for n in size)
+    return height, width
+
+
 def averaged_down(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Resize images (N, H, W, K) so that no side is longer than `side`; small ones stay."""
     _, height, width, channels = pixels.shape
     if max(height, width) <= side:
         return pixels
-    return ImageRule((height, width), channels).within(side).apply_array(pixels)
+    return ImageRule(_within((height, width), side), channels).apply_array(pixels)

@@ -154,7 +154,8 @@ class Pictures:
         if isinstance(picture, ImageFile):
             with plain_errors():
                 return header_of(picture)
-        return Header((picture.height, picture.width), picture.mode)
+        size = picture.height, picture.width
+        return Header(size, picture.mode, picture.has_transparency_data)
 
     def image(self, index: int, at_least: int | None = None) -> Image.Image:
         """Give one image; `at_least` means nothing here."""

@@ -22,7 +22,11 @@ _VALIDATION = frozenset({"val", "valid", "validation"})  # test, beside a train 
 # What MVTec AD, VisA and BTAD call the normal class: never a folder around classes.
 _NORMAL = frozenset({"good", "normal", "ok"})
 
-_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir"})
+# In small letters: macOS's doubles, previews and bins on a NAS, Windows's bins, ext4's lost files.
+_OF_SYSTEMS = frozenset(
+    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "recycler", "lost+found"}
+    | {"system volume information"}
+)
 
 # COIL-100 and COIL-20: obj<class>__<angle>.png
 _COIL_NAME = re.compile(r"obj(\d+)__\d+\.png", re.IGNORECASE)
@@ -43,8 +47,8 @@ def left_out(paths: Iterable[str]) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Tell what systems hide: names with a dot before them, macOS's doubles, previews on a NAS."""
-    parts = path.split("/")
+    """Tell what systems hide: names with a dot before them, and their own folders."""
+    parts = path.casefold().split("/")
     return any((part.startswith(".") and part != ".") or part in _OF_SYSTEMS for part in parts)
 
 
