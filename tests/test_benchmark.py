@@ -1015,7 +1015,7 @@ def test_a_narrow_terminal_cuts_nothing_off(width, monkeypatch, capsys):
 
 
 def test_unknown_and_missing_methods_are_one_line(tmp_path, capsys, monkeypatch):
-    for chosen, words in [("knm", "did you mean 'knn'?"), (",", "names none")]:
+    for chosen, words in [("knm", "did you mean 'knn'?"), (",", "is empty")]:
         assert benchmark(tmp_path, method=chosen) == 2
         assert words in capsys.readouterr().err
     monkeypatch.setattr(methods, "find_spec", lambda name: None)
@@ -1032,7 +1032,7 @@ def test_the_lines_of_the_help_text_are_filled(monkeypatch, capsys):
     monkeypatch.setattr(app, "_console", Console(width=300))  # it keeps what it had first
     assert run(["benchmark", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "several may work on the same folder at once, and leave to each other" in shown
+    assert "Several may work on the same folder at once, and none repeats another's work" in shown
     assert "repeat it for more than one." in shown
     assert "the seed draws them. 2: train on a class" in shown
 

@@ -77,7 +77,9 @@ def test_train_prints_one_line_and_leaves_a_run_folder(command, tmp_path):
     assert errors[-2].startswith("epoch 2/2 ")
     oddest = NoveltyDetector.load(tmp_path / "model").oddest_
     assert len(set(oddest)) == 3
-    assert errors[-1].startswith(f"of those that calibrate, {', '.join(oddest)} are the least like")
+    assert errors[-1].startswith(
+        f"the most unusual images that calibrate are {', '.join(oddest)}: "
+    )
     assert {path.name.partition("-")[0] for path in (tmp_path / "model").iterdir()} == {
         "command.txt",
         "config.yaml",
@@ -160,7 +162,7 @@ def test_a_folder_that_is_trained_into_is_left_alone(command, tmp_path):
         code, _, errors = command(*TRAIN, "--out", out, "--quiet")
         assert code == 2
         assert errors[-1].endswith(
-            "is trained into by another ocgan train: choose another --out, or wait"
+            "is in use by another ocgan train: choose another --out, or wait"
         )
         assert [path.name for path in out.iterdir()] == ["model.claim0"]
     assert command(*TRAIN, "--out", out, "--quiet")[0] == 0
@@ -637,7 +639,7 @@ def test_an_interruption_while_the_model_is_finished_leaves_it(command, tmp_path
     code, _, errors = command(*TRAIN, "--out", tmp_path / "m", "--quiet")
     assert code == 0
     assert errors[-3:-1] == [
-        "interrupted: stopping where it can go on from; once more stops at once …",
+        "interrupted: saving how far it is; once more stops at once …",
         "the training was done already: writing the model",
     ]
     assert NoveltyDetector.load(tmp_path / "m")
@@ -997,7 +999,7 @@ def test_evaluate_on_other_images(command, trained, pictures):
     assert list(result["methods"]["OCGAN (default, +mining)"]["auroc_by_class"]) == ["1"]
     assert json.loads(out)["n_trained_on"] == 30
     _, out, _ = command("evaluate", trained / "plain", pictures)
-    assert "The model has learned from 30 of these images and knows them too well" in out
+    assert "The model has learned from 30 of these images, so the figures are too good" in out
     _, out, errors = command("evaluate", trained / "plain", pictures, "--no-baselines", "--json")
     assert errors[-1].startswith("not looked up: whether the model has learned from some")
     assert json.loads(out)["n_trained_on"] is None

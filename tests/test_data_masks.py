@@ -109,4 +109,4 @@ def test_evaluate_measures_where_defects_are(command, parts, tmp_path):
     mask.unlink()
     code, out, errors = command("evaluate", tmp_path / "m", "--json", "--no-baselines")
     assert "pixel_auroc" not in json.loads(out)
-    assert "1 novel images have no mask: where they are so is not measured" in errors
+    assert "1 novel images have no mask: the heat map is not measured" in errors

@@ -286,7 +286,7 @@ def test_fetch_downloads_only_what_is_missing_or_wrong(tmp_path, host):
 
 def test_wrong_checksum_leaves_nothing(tmp_path, host):
     (tmp_path / "host" / "mnist" / IMAGES).write_bytes(b"something else")
-    with pytest.raises(OcganError, match="has not the checksum of the official file") as caught:
+    with pytest.raises(OcganError, match="does not have the official checksum") as caught:
         fetch("mnist", tmp_path / "root", base_url=host.url)
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "root" / "mnist").iterdir()) == []

@@ -207,7 +207,7 @@ def test_white_is_what_the_bits_in_use_can_write(tmp_path, brightest, bits):
 def test_brighter_than_white_is_white():
     values = np.full((8, 8), 5000, np.uint16)
     assert (ImageRule((8, 8), 1, bits=12).apply(Image.fromarray(values)) == 255).all()
-    with pytest.raises(UsageError, match="bits in use are not possible"):
+    with pytest.raises(UsageError, match="bits in use must be 1 to 16"):
         ImageRule((8, 8), 1, bits=17)
 
 

@@ -86,7 +86,7 @@ def test_zeros_and_ones_and_lists_are_truth():
     [
         (np.arange(4.0), [1, -1, 1, -1], r"got \[-1, 1\]: .* give truth == -1"),
         (np.arange(4.0), ["yes", "no", "no", "no"], "True .novel. or False"),
-        (np.arange(3.0), [0, 1, 0, 1], "for each image, got 3, 4,"),
+        (np.arange(3.0), [0, 1, 0, 1], "scores finite: got 3, 4,"),
         ([0.5, np.nan, 0.1, 0.2], [0, 1, 0, 1], r"of shape \(4,\) and 3 of them finite"),
         ([[0.5], [0.1]], [0, 1], r"got 2, 2, the scores of shape \(2, 1\)"),
         ([0.5, 0.1], [0, None], r"got \[0, None\]"),

@@ -134,7 +134,7 @@ class Config:
     batch_size: int = _field(128, "Images in a batch; fewer where the class has fewer.", PAIR)
     epochs: int = _field(50, "Passes over the training images.", COUNT)
     least_iterations: int = _field(
-        1, "Batches in an epoch at least; a few images come several times.", COUNT
+        1, "Fewest iterations of an epoch; a small set of images is repeated.", COUNT
     )
 
     # Scores (see `novelty`). The paper has the first alone; several are standardised and added.
@@ -143,10 +143,10 @@ class Config:
         "What the novelty score adds up: error (of pixels), gradients (the error in oriented "
         "gradients), codes (distance to normal codes), neighbours (distance to normal images in "
         "oriented gradients), windows (the same for each of four parts of an image), "
-        "completion (how far the rest is from what each quarter of the rows leads one to expect), "
+        "completion (the error of predicting the rest of an image from each quarter of its rows), "
         "patches (distance of its oddest small patches to normal ones), flaws (how sure a network "
-        "that learned from made-up flaws is that there is one), turns (a network's "
-        "surprise at turned views), views (distance to normal images in what that network sees).",
+        "trained on synthetic defects is that there is one), turns (the error of a network that "
+        "tells how views are turned), views (distance to normal images in its features).",
     )
     score_weights: tuple[float, ...] = _field(
         (), "Weights of the scores in their sum, in the order of scores, as 0.3,1; or 1 each."
@@ -170,12 +170,13 @@ class Config:
     )
     contrast_floor: float = _field(
         0.0,
-        "Share of an image's usual gradient that is added to that of a cell before the cell is "
-        "divided by it: the smaller, the more faint edges count; 0 leaves cells as they are.",
+        "Each cell is divided by its own gradient's norm plus this share of the image's usual one: "
+        "the smaller, the more faint edges count; 0 leaves cells as they are.",
         AMOUNT,
     )
     symmetry: Literal["none", "mirror"] = _field(
-        "none", "What leaves an image in its class, for training T: none, or mirror."
+        "none",
+        "What may be done to an image that stays normal, for training T: nothing, or mirror it.",
     )
     turn_width: int = _field(16, "Channels of T's first convolution; doubled twice.", WIDTH)
     turn_hidden: int = _field(
@@ -195,8 +196,8 @@ class Config:
     )
     turn_crop: float = _field(
         1.0,
-        "T trains on parts of images, of this share of the sides to 1.05, made as large as images; "
-        "1: on whole images.",
+        "Smallest random crop that T trains on, as a share of each side, resized to the full size; "
+        "1: whole images.",
         PART,
     )
     turn_sides: Literal[1, 2] = _field(
@@ -204,7 +205,7 @@ class Config:
     )
     turn_middle: float = _field(
         1.0,
-        "Share of an image's sides, in its middle, that T's scores look at, made as large.",
+        "Share of each side that a centre crop keeps, resized to the full size, for T's scores.",
         PART,
     )
 

@@ -69,11 +69,12 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         numbers of the paper. ``"fast"``: paper, narrower and shorter, to try things.
     settings
         Fields of `pyocgan.config.Config` that differ from the preset, such as
-        ``{"epochs": 20, "stage": "ae"}``. `set_params`, and so a search, takes one of them as
-        ``settings__epochs``.
+        ``{"epochs": 20, "stage": "ae"}``. In `set_params`, and so in a grid search, a single one
+        is ``settings__epochs``.
     fpr
         False-alarm rate of `is_novel` and `predict`: the share of normal images that may be
-        called novel, averaged over the choice of calibration images; it needs 1/fpr − 1 of these.
+        called novel, averaged over the choice of calibration images. At least 1/fpr − 1 of these
+        are needed.
     random_state
         Seed of weights, noise, order and which images validate and calibrate. A whole number gives
         the same numbers on the same kind of CPU with the same number of threads; None, or a
@@ -99,8 +100,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     calibration_ : Calibration
         Scores of the images that calibrate.
     oddest_ : tuple of str
-        The names of the three of these with the largest scores, the largest first: a wrong image
-        among them makes the threshold its own.
+        The names of the three of these with the largest scores, the largest first: a faulty image
+        among them raises the threshold.
     threshold_ : float
         The novelty score above which an image is novel.
     split_ : SplitCounts
@@ -110,7 +111,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     best_epoch_ : int
         Epoch of the networks, from 1.
     seconds_ : float
-        That fitting took, interruptions left out.
+        Seconds that fitting took, without interruptions.
     notes_, skipped_ : tuple
         What was inferred about the images; (name, reason) of files left out.
     parameters_ : dict

@@ -59,7 +59,7 @@ def evaluate(
     lengths = [len(a) for a in (scores, is_novel, labels) if a is not None]
     if len(set(lengths)) > 1 or scores.ndim != 1 or not np.isfinite(scores).all():
         raise InputError(
-            "a test needs one finite score, one truth and one label, if any, for each image, got "
+            "scores, is_novel and labels must be as long as each other, and scores finite: got "
             f"{', '.join(map(str, lengths))}, the scores of shape {scores.shape} and "
             f"{np.isfinite(scores).sum()} of them finite"
         )
@@ -94,8 +94,8 @@ def _truth(is_novel: ArrayLike) -> NDArray[np.bool_]:
     values = sorted({*truth.ravel().tolist()}, key=str)
     if truth.ndim != 1 or not {*values} <= {False, True}:
         raise InputError(
-            f"the truth must be True (novel) or False for each image, got {values[:4]}: of "
-            "scikit-learn's -1 and 1 give truth == -1"
+            f"the truth must be True (novel) or False for each image, got {values[:4]}: for "
+            "scikit-learn's labels, -1 and 1, give truth == -1"
         )
     return truth.astype(bool)
 

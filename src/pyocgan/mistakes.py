@@ -2,7 +2,7 @@
 
 A model has trained on its images, or chosen and calibrated by them, and knows them too well to find
 mistakes among them. So they are dealt out to k parts, and each part is scored by a model of all the
-others: cross-validation. Copies lie in one part, for else each would vouch for the other.
+others: cross-validation. Copies lie in one part: otherwise each would make the other look normal.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def read_weights(folder: Path, description: Mapping[str, Any]) -> bytes:
         weights: bytes = path.read_bytes()
     except FileNotFoundError:
         raise ModelError(
-            f"{str(folder)!r} lacks its weights, {path.name}: copy all of it"
+            f"{str(folder)!r} lacks its weights, {path.name}: copy the whole folder"
         ) from None
     except PermissionError as error:
         raise ModelError(f"cannot read {str(path)!r}: {system_reason(error)}") from None

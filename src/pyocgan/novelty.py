@@ -108,8 +108,8 @@ def neighbours(batch: Batch) -> Tensor:
 def windows(batch: Batch) -> Tensor:
     """The same in four overlapping windows, each with neighbours of its own; the mean.
 
-    So an image may have one part of this normal image and another of that; and what one part says
-    is not drowned by the rest.
+    So different parts of an image may be like different normal images, and what one part says is
+    not drowned by the rest.
     """
     pairs = zip(corners(batch.gradients), corners(batch.normal["gradients"]), strict=True)
     return torch.stack([_distance(part, normal_part) for part, normal_part in pairs]).mean(0)

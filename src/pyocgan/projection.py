@@ -62,8 +62,8 @@ def distance(phi: Tensor, normal: Tensor) -> Tensor:
 def centred(phi: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     """Return both less the mean of the normal ones, in the precision of the first.
 
-    No plane minds, and where all images are nearly one, as a fixed camera's, their differences
-    would drown in the rounding of what they share.
+    No distance to a plane changes by it, and where all images are nearly one, as a fixed camera's,
+    their differences would drown in the rounding of what they share.
     """
     normal = normal.to(phi.dtype)
     mean = normal.mean(0)

@@ -20,7 +20,7 @@ WARM_UP = 3
 
 
 class Replay:
-    """The iterations of one model or several, done together, as graphs wherever nothing is new.
+    """Iterations of one model or several, done together: as a CUDA graph once it is recorded.
 
     Another thread that synchronises the GPU meanwhile may spoil a recording.
 

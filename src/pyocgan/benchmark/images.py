@@ -215,7 +215,7 @@ def _read(source: Source, rule: ImageRule) -> Images:
     if images.skipped:
         first, others = UnreadableImage(*images.skipped[0]), len(images.skipped) - 1
         more = f" and {others} more" if others else ""
-        raise InputError(f"{first}; a table leaves no image out: mend or remove it{more}")
+        raise InputError(f"{first}; a benchmark leaves no image out: repair or remove it{more}")
     return images
 
 

@@ -34,7 +34,7 @@ from .train import train
 EXIT_CODES = """
 Exit codes: 0 done; 1 run-time error; 2 wrong usage; 3 no readable input, or with --fail-on-novel
 an image that could not be read; 4 novelty found with --fail-on-novel; 130 interrupted (train and
-benchmark: the same command goes on); 141 nobody read all of the output.
+benchmark: the same command goes on); 141 the reader of the output closed it.
 """
 NO_MEMORY = re.compile("allocate memory|out of memory")  # as PyTorch says it, also of a GPU
 SAYS_WHERE = ("train", "demo", "benchmark", "report")  # on standard output: results are files

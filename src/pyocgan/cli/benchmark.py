@@ -73,9 +73,9 @@ def benchmark(
 ) -> None:
     """Measure methods on every class of a data set; one result file for each class, seed, method.
 
-    Interrupted at any moment, the same command goes on; several may work on the same folder at
-    once, and leave to each other what either has begun: a mean is printed by the one that finds
-    all of it finished. What is finished, here called a cell, is never computed again.
+    It may be interrupted at any moment: the same command goes on. Several may work on the same
+    folder at once, and none repeats another's work; a mean is printed by the one that finds all
+    of it finished. A cell, one class, seed and method, is never computed twice.
 
     Parameters
     ----------

@@ -51,8 +51,8 @@ def evaluate(
     model
         A folder that `ocgan train` made.
     source
-        Other labelled images, as for `ocgan train`; their test part, where they have one. Or where
-        the model's own lie now, if they have been moved.
+        Other labelled images, as for `ocgan train`; their test part, where they have one. Or the
+        new place of the model's own images, if they have been moved.
     normal_class
         The class that is normal there (default: the one trained on).
     data_root
@@ -300,13 +300,13 @@ def _where(
              for name, is_novel in zip(names, tested.is_novel, strict=True)]  # fmt: skip
     missing = int(tested.is_novel.sum()) - sum(mask is not None for mask in masks)
     if missing and by_path:
-        terminal.note(f"{missing} novel images have no mask: where they are so is not measured")
+        terminal.note(f"{missing} novel images have no mask: the heat map is not measured")
     if missing:
         return {}
     try:
         is_defective = read_masks([Path(name) for name in names], masks, detector.rule_)
     except InputError as error:  # the rest is measured all the same
-        terminal.note(f"{error}; where defects are is not measured")
+        terminal.note(f"{error}; the heat map is not measured")
         return {}
     return {"pixel_auroc": pixel_auroc(detector.heatmap(tested.images.pixels), is_defective)}
 
@@ -330,10 +330,7 @@ def _print(
         f"{rates['detection_rate']:.1%} of the novel ones."
     )
     if count := about["n_trained_on"]:
-        print(
-            f"The model has learned from {count:,} of these images and knows them too well: the "
-            "figures flatter it."
-        )
+        print(f"The model has learned from {count:,} of these images, so the figures are too good.")
     if "pixel_auroc" in rates:
         print(f"Where: over all pixels its heat map has an AUROC of {rates['pixel_auroc']:.4f}.")
 

@@ -36,7 +36,7 @@ def comma_words(flag: str, text: str) -> list[str]:
     """Split a flag's value at its commas; each word once, in order."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise UsageError(f"{flag} {text!r} names none: give one or more, with commas between them")
+        raise UsageError(f"{flag} {text!r} is empty: give one or more, with commas between them")
     return list(dict.fromkeys(words))
 
 

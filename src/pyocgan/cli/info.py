@@ -19,7 +19,7 @@ def info(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a model, or else this installation and what its presets are for small grey images.
+    """Describe a model; without one, this installation and its presets for small grey images.
 
     Parameters
     ----------

@@ -58,9 +58,9 @@ def predict(
     model
         A folder that `ocgan train` made.
     images
-        Images, folders and list files; or one zip or array file, or the name of a data set. The
-        test part is scored of what has one; - reads paths from standard input, one a line or, as
-        `find -print0` gives them, with a zero byte behind each.
+        Images, folders and list files; or one zip or array file, or the name of a data set. Of
+        what has a test part, that part alone is scored; - reads paths from standard input, one a
+        line or, as `find -print0` gives them, with a zero byte behind each.
     fpr
         False-alarm rate of the verdict (default: the model's).
     out
@@ -72,8 +72,8 @@ def predict(
     skip_unreadable
         Give images that cannot be read the verdict "unreadable" instead of stopping.
     heatmaps
-        Draw into that folder, new or empty, as PNG, each image that is novel, glowing where it is
-        unlike normal ones; named by its row in the output and its own name.
+        Draw each novel image into that folder, new or empty, as PNG, with what is unusual about
+        it highlighted; named by its row in the output and its own name.
     data_root
         Where named data sets lie.
     device
@@ -152,8 +152,8 @@ def _known(about: Mapping[str, Any], source: Source) -> list[str]:
         return []
     return [
         f"{count:,} of these {len(source):,} images are, by their paths, among those in "
-        f"{task.source!r} that the model was made of: it knows what it has learned too well to "
-        "find mistakes there; ocgan data suspects looks for them"
+        f"{task.source!r} that the model was made of, and whose scores are therefore too low to "
+        "find mistakes among them; ocgan data suspects looks for these"
     ]
 
 

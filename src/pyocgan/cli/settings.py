@@ -35,7 +35,8 @@ OTHER_VARIABLES = (DATA_ROOT_VARIABLE, MIRROR_VARIABLE)  # of the environment: n
 SETTINGS_GROUP = cyclopts.Group(
     "Settings",
     help="Each is also a key of the config file and, as in OCGAN_EPOCHS, a variable of the "
-    "environment; flag over environment over file over preset. En, De: the auto-encoder; D_l, D_v: "
+    "environment. A flag wins over the environment, that over the file, that over the preset. "
+    "En, De: the auto-encoder; D_l, D_v: "
     "the discriminators of codes and of images; C: the classifier; T: a network that tells turned "
     "views apart; P: one that finds made-up flaws.",
 )

@@ -67,7 +67,7 @@ def suspects(
     config
         A YAML file of settings.
     seed
-        Of the dealing and of the models.
+        Of the dealing into parts and of the models.
     device
         auto (cuda or cpu), cpu, cuda or mps.
     precision

@@ -246,7 +246,7 @@ def interruptible() -> Iterator[list[int]]:
     def receive(number: int, _: object) -> None:
         received.append(number)
         restore()
-        note("interrupted: stopping where it can go on from; once more stops at once …")
+        note("interrupted: saving how far it is; once more stops at once …")
 
     for number in chosen:
         signal.signal(number, receive)

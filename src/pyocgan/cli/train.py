@@ -200,7 +200,7 @@ def _claim(out: Path, held: ExitStack) -> None:
     """Have the folder for this process alone until `held` ends."""
     if not held.enter_context(claimed(out / DESCRIPTION)):
         who = unsure_claim(out / DESCRIPTION) or "another ocgan train"
-        raise UsageError(f"{str(out)!r} is trained into by {who}: choose another --out, or wait")
+        raise UsageError(f"{str(out)!r} is in use by {who}: choose another --out, or wait")
 
 
 def _inferred(detector: NoveltyDetector) -> list[str]:
@@ -269,8 +269,8 @@ def _summarise(detector: NoveltyDetector, out: Path, *, as_json: bool) -> None:
         print(terminal.json_text(summary))
         return
     terminal.note(
-        f"of those that calibrate, {', '.join(detector.oddest_)} are the least like the rest: are "
-        "they good? (ocgan data suspects looks at all)"
+        f"the most unusual images that calibrate are {', '.join(detector.oddest_)}: are they good? "
+        "(ocgan data suspects looks at all)"
     )
     print(
         f"{out}: trained in {detector.seconds_:.1f} s; networks of epoch {detector.best_epoch_} of "

@@ -97,7 +97,7 @@ def _one_line_errors(url: str, folder: Path) -> Iterator[None]:
         ) from error
     except ValueError as error:  # pooch's word for a wrong checksum
         raise OcganError(
-            f"{url}: the download has not the checksum of the official file and was thrown away"
+            f"{url}: the download does not have the official checksum and was discarded"
         ) from error
     except OSError as error:
         raise OcganError(f"cannot write into {folder}: {error.strerror or error}") from error

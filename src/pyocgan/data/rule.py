@@ -62,7 +62,7 @@ class ImageRule:
         if self.channels not in (1, 3):
             raise UsageError(f"channels {self.channels!r} is not possible: 1 (grey) or 3 (RGB)")
         if not 1 <= self.bits <= 16:
-            raise UsageError(f"{self.bits!r} bits in use are not possible: 1 to 16")
+            raise UsageError(f"{self.bits!r} bits in use must be 1 to 16")
 
     @property
     def shape(self) -> tuple[int, int, int]:
