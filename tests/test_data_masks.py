@@ -104,7 +104,7 @@ def test_evaluate_measures_where_defects_are(command, parts, tmp_path):
     mask.write_bytes(content[:40])
     code, out, errors = command("evaluate", tmp_path / "m", "--json", "--no-baselines")
     assert (code, "pixel_auroc" in json.loads(out)) == (0, False)
-    words = "050_mask.png cannot be read: .*; where defects are is not meas"
+    words = "050_mask.png cannot be read: .*; the heat map is not measured"
     assert any(re.search(words, line) for line in errors)
     mask.unlink()
     code, out, errors = command("evaluate", tmp_path / "m", "--json", "--no-baselines")
