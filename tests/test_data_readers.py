@@ -139,7 +139,7 @@ def test_columns_that_are_passed_over_are_named(tmp_path):
     text = "path,label,score\na.png,good,1\n"
     source = open_source(write_list(tmp_path / "l.csv", text))
     assert source.description.endswith("(columns passed over: score)")
-    with pytest.raises(InputError, match=r"line 3: \['b.png'\] is not what the first line names"):
+    with pytest.raises(InputError, match=r"line 3: \['b.png'\] lacks some of what the first"):
         open_source(write_list(tmp_path / "l.csv", text + "b.png\n"))
 
 
@@ -842,3 +842,11 @@ def test_cifar_files_in_each_others_place_are_refused(tmp_path):
     write_cifar_tar(path, content)
     with pytest.raises(InputError, match="test_batch is not CIFAR-10: it does not hold images"):
         open_source(path, split="test")
+
+
+def test_a_folder_in_a_list_is_named_as_one(tmp_path):
+    write_image(tmp_path / "a.png")
+    (tmp_path / "b").mkdir()
+    source = open_source([tmp_path / "a.png", tmp_path / "b"])
+    with pytest.raises(UnreadableImage, match="b cannot be read: it is a folder: name the images"):
+        read(source, SMALL)

@@ -200,11 +200,13 @@ def _rows(
                 continue
         picked = _picked(fields, columns)
         if picked is None:
-            expected = f"path{delimiter}label" if columns is None else "what the first line names"
+            expected = f"is not path{delimiter}label"
+            if columns is not None:
+                expected = f"lacks some of what the first line names ({listed(columns.names, 6)})"
             is_pixels = columns is None and len(row) > MOST_COLUMNS
             advice = PIXELS_ADVICE if is_pixels else ""
             said = f"[{listed([*map(repr, row)], SHOWN_COLUMNS)}]"
-            raise InputError(f"{where}, line {number}: {said} is not {expected}{advice}")
+            raise InputError(f"{where}, line {number}: {said} {expected}{advice}")
         if any("\udc80" <= character <= "\udcff" for character in picked.label):  # goes into models
             raise InputError(
                 f"{where}, line {number}: label {picked.label!r} is not UTF-8: save it as such"

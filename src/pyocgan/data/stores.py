@@ -84,6 +84,8 @@ class Files(Encoded):
             return self.paths[index].open("rb")
         except FileNotFoundError:
             raise unreadable(f"does not exist at {self.paths[index].resolve()}") from None
+        except IsADirectoryError:
+            raise unreadable("is a folder: name the images in it, or the folder alone") from None
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             raise unreadable(f"cannot be opened ({system_reason(error)})") from None
 
