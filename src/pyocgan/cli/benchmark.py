@@ -21,6 +21,7 @@ from . import terminal
 from .benchmark_display import display, follow
 from .flags import (
     AsJson,
+    DataRoot,
     Out,
     Quiet,
     Switch,
@@ -60,7 +61,7 @@ def benchmark(
     jobs: Whole = 1,
     executor: Literal["local", "ray"] = "local",
     stack: Whole | None = None,
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
     preset: Preset = "default",
     config: Path | None = None,
     device: str = "auto",
@@ -104,8 +105,6 @@ def benchmark(
         How many classes and seeds of ocgan each process trains together, for a GPU that one model
         leaves idle (default: 10 on cuda with one job, else 1). Results equal those of one by one,
         on a GPU to rounding.
-    data_root
-        Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
         Of ocgan. default: the best found here; paper: the numbers of the paper; fast: paper,
         narrower and shorter, to try things.

@@ -15,7 +15,7 @@ from ..data import fetch as fetch_named
 from ..data.named import named_folder, require_named
 from ..errors import InputError
 from . import terminal
-from .flags import AsJson
+from .flags import AsJson, DataRoot
 
 MOST_REASONS = 10  # of unreadable images that are named
 
@@ -76,7 +76,7 @@ def describe(
     /,
     *,
     split: Part = "train",
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a source is taken for: how many images, which classes, which size.
@@ -90,8 +90,6 @@ def describe(
         A folder, file or name, as for `ocgan train`.
     split
         Which part of it.
-    data_root
-        Where named data sets lie.
     as_json
         Print JSON, with every unreadable image.
     """

@@ -18,7 +18,7 @@ from ..errors import InputError, UsageError, listed
 from ..files import CsvWriter, check_replaceable, open_text, replacing
 from ..tasks import Task, absolute, no_class_named
 from . import terminal
-from .flags import AsJson, NormalClass, Switch
+from .flags import AsJson, DataRoot, Device, NormalClass, SkipUnreadable
 from .guards import check_unread
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def evaluate(
     /,
     *,
     normal_class: NormalClass = None,
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
     baselines: bool = True,
     scores: Path | None = None,
-    skip_unreadable: Switch = False,
+    skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Measure a model on labelled images: AUROC, AUPR, false-alarm and detection rate.
 
@@ -55,18 +55,12 @@ def evaluate(
         new place of the model's own images, if they have been moved.
     normal_class
         The class that is normal there (default: the one trained on).
-    data_root
-        Where named data sets lie.
     baselines
         Also fit and measure nearest neighbours and PCA, which needs the training images.
     scores
         Write every image's path, label, is_novel and score by each method there (CSV).
-    skip_unreadable
-        Leave out images that cannot be read, and list them.
     as_json
         Print JSON.
-    device
-        auto (cuda or cpu), cpu, cuda or mps.
     """
     from ..detector import NoveltyDetector
 

@@ -30,6 +30,17 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 Quiet = Annotated[bool, Parameter(negative="", alias="-q")]
 NormalClass = Annotated[str | None, Parameter(name=["--class", "-c"])]
 Out = Annotated[Path, Parameter(alias="-o")]
+Device = Annotated[str, Parameter(help="auto (cuda or cpu), cpu, cuda or mps.")]
+Precision = Annotated[str, Parameter(help="auto, 32-true or bf16-mixed.")]
+DataRoot = Annotated[
+    Path | None,
+    Parameter(
+        help="Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).",
+    ),
+]
+SkipUnreadable = Annotated[
+    Switch, Parameter(help="Leave out images that cannot be read, and list them.")
+]
 
 
 def comma_words(flag: str, text: str) -> list[str]:

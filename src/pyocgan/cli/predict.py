@@ -25,7 +25,7 @@ from ..errors import InputError, UsageError
 from ..files import check_writable, open_text, replacing, shortened, write_bytes
 from ..tasks import Task
 from . import terminal
-from .flags import AsJson, Out, Switch
+from .flags import AsJson, DataRoot, Device, Out, Switch
 from .guards import check_outside, check_unread
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def predict(
     fail_on_novel: Switch = False,
     skip_unreadable: Switch = False,
     heatmaps: Path | None = None,
-    data_root: Path | None = None,
-    device: str = "cpu",
+    data_root: DataRoot = None,
+    device: Device = "cpu",
 ) -> int:
     """Score images: path, novelty score, p-value, and the verdict normal or novel.
 
@@ -74,10 +74,6 @@ def predict(
     heatmaps
         Draw each novel image into that folder, new or empty, as PNG, with what is unusual about
         it highlighted; named by its row in the output and its own name.
-    data_root
-        Where named data sets lie.
-    device
-        auto (cuda or cpu), cpu, cuda or mps.
     """
     from ..detector import NoveltyDetector
 

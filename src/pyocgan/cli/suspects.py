@@ -15,7 +15,16 @@ from ..errors import UsageError
 from ..files import check_replaceable, write_bytes
 from ..tasks import Task
 from . import terminal
-from .flags import AsJson, NormalClass, Seed, Switch, Whole
+from .flags import (
+    AsJson,
+    DataRoot,
+    Device,
+    NormalClass,
+    Precision,
+    Seed,
+    SkipUnreadable,
+    Whole,
+)
 from .guards import check_outside, check_unread
 from .settings import Preset, settings_from
 
@@ -32,13 +41,13 @@ def suspects(
     parts: Whole = 5,
     method: Method = "ocgan",
     picture: Path | None = None,
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
     preset: Preset = "default",
     config: Path | None = None,
     seed: Seed = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    skip_unreadable: Switch = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
     """Rank images by how unlike the others they are, to find wrong ones before training.
@@ -60,20 +69,12 @@ def suspects(
         gradients the best of them), or principal components.
     picture
         Draw the first 40 there (PNG), each above its place in the list and its score.
-    data_root
-        Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
         As for `ocgan train`.
     config
         A YAML file of settings.
     seed
         Of the dealing into parts and of the models.
-    device
-        auto (cuda or cpu), cpu, cuda or mps.
-    precision
-        auto, 32-true or bf16-mixed.
-    skip_unreadable
-        Leave out images that cannot be read, and list them.
     as_json
         Print JSON, one object a line, instead of CSV.
     """

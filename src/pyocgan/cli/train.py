@@ -19,7 +19,18 @@ from ..origin import command_line, environment
 from ..run_folder import describe_run, write_log
 from ..tasks import Protocol, Task, absolute
 from . import terminal
-from .flags import AsJson, NormalClass, Out, Quiet, Seed, Switch
+from .flags import (
+    AsJson,
+    DataRoot,
+    Device,
+    NormalClass,
+    Out,
+    Precision,
+    Quiet,
+    Seed,
+    SkipUnreadable,
+    Switch,
+)
 from .guards import check_apart
 from .settings import SETTINGS_GROUP, Preset, SettingFlags, settings_from
 
@@ -37,14 +48,14 @@ def train(
     out: Out,
     normal_class: NormalClass = None,
     protocol: Protocol | None = None,
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
     preset: Preset = "default",
     config: Path | None = None,
     fpr: float = 0.01,
     seed: Seed = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    skip_unreadable: Switch = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    skip_unreadable: SkipUnreadable = False,
     restart: Switch = False,
     tensorboard: Switch = False,
     quiet: Quiet = False,
@@ -71,8 +82,6 @@ def train(
         1: hold out 20 % of the class for `ocgan evaluate`. 2: learn the official training part.
         dev: 1 within the training part. Without it: learn all of the training part, or of a source
         that has no parts.
-    data_root
-        Where named data sets lie (default: $OCGAN_DATA_ROOT, or the user's cache).
     preset
         default: the best found here; paper: the numbers of the paper; fast: paper, narrower and
         shorter, to try things.
@@ -82,12 +91,6 @@ def train(
         The false-alarm rate of the verdict, calibrated on images that neither train nor validate.
     seed
         The same seed gives the same numbers on the same kind of CPU with as many threads.
-    device
-        auto (cuda or cpu), cpu, cuda or mps.
-    precision
-        auto, 32-true or bf16-mixed.
-    skip_unreadable
-        Leave out images that cannot be read, and list them.
     restart
         Start over in a folder that holds a model or a checkpoint.
     tensorboard
