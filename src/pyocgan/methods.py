@@ -91,6 +91,11 @@ class Method:
 
         return settle_device(self.device)
 
+    @property
+    def device_kind(self) -> str:
+        """The same without a number: ``"cuda"`` of ``"cuda:1"``."""
+        return self.settled_device.partition(":")[0]
+
 
 def ocgan(
     preset: str,

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from .baselines import Scorer
 from .calibration import ANY_FPR
 from .data import Images, ImageSource
+from .data.source import count_text
 from .detector import NoveltyDetector
 from .errors import InputError, UsageError
 from .preparation import settled_seed
@@ -93,7 +94,7 @@ def judged(
     different: dict[bytes, int] = {}
     which = np.array([different.setdefault(digest, len(different)) for digest in images.digests()])
     if len(different) < 2:
-        raise InputError(f"{len(images)} images, all alike: there is nothing to compare them with")
+        raise InputError(f"{count_text(len(images))}, all alike: there is nothing to compare with")
     if parts not in range(2, len(different) + 1):
         most = f"{len(different):,}, the number of different images"
         raise UsageError(f"parts = {parts!r} must be from 2 to {most}")

@@ -111,8 +111,7 @@ class Cell:
         For this identity, device and code: another device draws other random numbers, and a result
         says by which code it came about.
         """
-        kind = self.method.settled_device.partition(":")[0]  # any of several GPUs
-        wanted = {**self.identity, "device": kind, "code": code()}
+        wanted = {**self.identity, "device": self.method.device_kind, "code": code()}
         digest = sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         return self.path(folder).with_suffix(f".{digest[:12]}.checkpoint")
 

@@ -229,7 +229,7 @@ def _write(
         return None, str(measured)
     threads = max((pool["num_threads"] for pool in threadpool_info()), default=1)  # at most
     here = cast("Environment", {**environment(), "threads": threads})
-    if cell.method.settled_device.startswith("cuda"):
+    if cell.method.device_kind == "cuda":
         here["machine"] += f", {_gpu(cell.method.settled_device)}"
     result: Result = {**measured[0], **origin, "environment": here}
     try:

@@ -150,7 +150,7 @@ def benchmark(
         _print_plan(cells, pending, out, jobs, as_json=as_json)
         return
     if stack is None:
-        stack = _settle_stack(keys, device, jobs)
+        stack = _settle_stack(cells, jobs)
     start = partial(run, jobs=jobs, executor=executor, overwrite=overwrite, stack=stack)
     try:
         failed = _compute(cells, pending, out, start, quiet=quiet)
@@ -222,13 +222,10 @@ def _distinct(sources: Sequence[str], out: Path) -> list[str]:
     return distinct
 
 
-def _settle_stack(keys: Sequence[str], device: str, jobs: int) -> int:
+def _settle_stack(cells: Sequence[Cell], jobs: int) -> int:
     """Choose how many models are trained together: several where one process has a GPU."""
-    if "ocgan" not in keys or jobs > 1:
-        return 1
-    from ..devices import settle_device
-
-    return TOGETHER if settle_device(device).startswith("cuda") else 1
+    is_alone_on_gpu = jobs == 1 and any(cell.method.device_kind == "cuda" for cell in cells)
+    return TOGETHER if is_alone_on_gpu else 1
 
 
 def _ocgan(

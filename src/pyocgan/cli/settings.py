@@ -36,9 +36,8 @@ SETTINGS_GROUP = cyclopts.Group(
     "Settings",
     help="Each is also a key of the config file and, as in OCGAN_EPOCHS, a variable of the "
     "environment. A flag wins over the environment, that over the file, that over the preset. "
-    "En, De: the auto-encoder; D_l, D_v: "
-    "the discriminators of codes and of images; C: the classifier; T: a network that tells turned "
-    "views apart; P: one that finds made-up flaws.",
+    "En, De: the auto-encoder; D_l, D_v: the discriminators of codes and of images; C: the "
+    "classifier; T: a network that tells turned views apart; P: one that finds made-up flaws.",
 )
 
 

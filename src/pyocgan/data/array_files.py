@@ -12,7 +12,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from ..errors import InputError, listed
-from .arrays import source_of_array
+from .arrays import checked, source_of_array
 from .source import Source
 from .tree import PARTS, parts_asked_for
 
@@ -80,12 +80,11 @@ def _load(path: Path, split: str) -> list[_Arrays]:
 def _source_of(parts: list[_Arrays], split: str) -> Source:
     if parts[0].part is None:
         return source_of_array(parts[0].images, parts[0].labels, "array file of")
-    for one in parts:
-        source_of_array(one.images, one.labels, one.part or "")  # each is sound by itself
+    pixels = [checked(one.images, one.labels) for one in parts]
     for what, found in (
-        ("sizes", {str(one.images.shape[1:3]) for one in parts}),
-        ("numbers of channels", {str(one.images.shape[3:] or (1,)) for one in parts}),
-        ("types", {str(one.images.dtype) for one in parts}),
+        ("sizes", {str(images.shape[1:3]) for images in pixels}),
+        ("numbers of channels", {str(images.shape[3]) for images in pixels}),
+        ("types", {str(images.dtype) for images in pixels}),
     ):
         if len(found) > 1:
             raise InputError(f"its parts hold images of several {what}: {listed(sorted(found))}")
@@ -93,7 +92,7 @@ def _source_of(parts: list[_Arrays], split: str) -> Source:
     labels = [one.labels.ravel() for one in parts if one.labels is not None]
     opening = "array file of" if split == "all" else f"{split} part of an array file:"
     return source_of_array(
-        np.concatenate([one.images.reshape(*one.images.shape[:3], -1) for one in parts]),
+        np.concatenate(pixels),
         np.concatenate(labels) if len(labels) == len(parts) else None,
         opening,
         names,

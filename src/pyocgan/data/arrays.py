@@ -59,7 +59,7 @@ def open_arrays(images: Sequence[NDArray[Any]]) -> Source:
     pictures = []
     for number, image in enumerate(wrapped):
         try:
-            pictures.append(picture(_checked(image)[0]))
+            pictures.append(picture(checked(image)[0]))
         except InputError as error:
             raise InputError(f"image {number}, as an array of one: {error}") from None
     return open_pictures(pictures)
@@ -98,11 +98,7 @@ def source_of_array(
         As `open_array`; or there is not one label for each image, or labels are bytes that are not
         ASCII.
     """
-    pixels = _checked(images)
-    if labels is not None and labels.shape not in ((len(pixels),), (len(pixels), 1)):
-        raise InputError(
-            f"labels of shape {labels.shape} do not fit {len(pixels)} images: give one for each"
-        )
+    pixels = checked(images, labels)
     store: Store = Pixels(partial(np.asarray, pixels), pixels.shape[1:])
     if pixels.dtype == np.uint16:
         store = Pictures([picture(one) for one in pixels])
@@ -120,11 +116,17 @@ def _as_text(labels: NDArray[Any]) -> NDArray[np.str_]:
         ) from None
 
 
-def _checked(images: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Check an array of images and give it as (N, H, W, K); see `open_array`."""
+def checked(
+    images: NDArray[Any], labels: NDArray[Any] | None = None
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Check an array of images, and its labels, and give it as (N, H, W, K); see `open_array`."""
     advice = _type_advice(images) or _shape_advice(images)
     if advice:
         raise InputError(f"array of shape {images.shape}, type {images.dtype}: {advice}")
+    if labels is not None and labels.shape not in ((len(images),), (len(images), 1)):
+        raise InputError(
+            f"labels of shape {labels.shape} do not fit {len(images)} images: give one for each"
+        )
     pixels = images[..., None] if images.ndim == 3 else images
     return pixels.astype(images.dtype.newbyteorder("="), copy=False)
 

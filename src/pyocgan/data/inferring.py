@@ -194,7 +194,7 @@ def _bits_notes(rule: ImageRule, used: int) -> Iterator[str]:
     if used > rule.bits:
         yield (
             f"of 16 bits {used} are in use, where the model takes {2**rule.bits - 1} and all that "
-            f"is brighter for white: if they are scaled otherwise than what it has learned, divide "
+            "is brighter for white: if they are scaled otherwise than what it has learned, divide "
             f"by {2 ** (used - rule.bits)}"
         )
     elif used < rule.bits == BITS[-1]:
