@@ -87,6 +87,14 @@ def test_mirrored_images_are_looked_at_only_where_they_were_learned(eights):
     assert tiny(settings=settings).fit(eights).evidence_.T is None  # nobody looks
 
 
+def test_instance_normalisation_needs_more_than_a_pixel(eights):
+    settings = {"autoencoder_norm": "instance", "epochs": 1}
+    with pytest.raises(UsageError, match=r"needs images of more than 8 pixels.*8×8.*take batch"):
+        tiny(settings=settings).fit(eights)
+    larger = eights.repeat(2, 1).repeat(2, 2)
+    assert np.isfinite(tiny(settings=settings).fit(larger).novelty_scores(larger)).all()
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -189,6 +189,15 @@ def test_without_batch_normalisation_an_image_is_judged_by_itself(config, x, nor
         assert torch.allclose(together[:2], first, atol=1e-5) == by_itself
 
 
+@pytest.mark.parametrize(("norm", "by_itself"), [("batch", False), ("instance", True)])
+def test_with_instance_normalisation_an_image_is_rebuilt_by_itself(config, x, norm, by_itself):
+    x = x.repeat(1, 1, 2, 2)  # of one pixel there is no spread
+    nets = build(replace(config, autoencoder_norm=norm), 1, x.shape[2:], generator()).train()
+    together, first = nets.De(nets.En(x)), nets.De(nets.En(x[:2]))
+    assert torch.allclose(together[:2], first, atol=1e-5) == by_itself
+    assert torch.allclose(together, nets.eval().De(nets.En(x)), atol=1e-5) == by_itself
+
+
 @pytest.mark.parametrize("norm", ["none", "spectral"])
 def test_mining_leaves_such_networks_alone_and_lowers_C(config, x, norm):
     config = replace(config, discriminator_norm=norm)

@@ -93,7 +93,12 @@ class Config:
     autoencoder_width: int = _field(64, "Channels of En's first convolution; doubled twice.", WIDTH)
     visual_width: int = _field(12, "Channels of D_v's first convolution; doubled twice.", WIDTH)
     classifier_width: int = _field(64, "Channels of C's first convolution; doubled twice.", WIDTH)
-    # DCGAN's and the authors' code; that D_v and C are normalised is not printed.
+    # DCGAN's and the authors' code; what normalises the networks is not printed.
+    autoencoder_norm: Literal["batch", "instance"] = _field(
+        "batch",
+        "Normalisation in En and De: batch, of each channel over the batch, as DCGAN; or instance, "
+        "of each channel of an image by itself.",
+    )
     discriminator_norm: Literal["batch", "none", "spectral"] = _field(
         "batch",
         "Normalisation in D_v and C: batch, of each layer over the batch, as DCGAN; none; or "
@@ -371,11 +376,18 @@ def settle(preset: str, settings: Mapping[str, Any], rule: ImageRule) -> Config:
     Raises
     ------
     UsageError
-        As `resolve`; and where T's scores would look at what T has not learned.
+        As `resolve`; where T's scores would look at what T has not learned; and where images are
+        too small for a normalisation.
     """
     config = resolve(preset, settings, channels=rule.channels, size=rule.image_size)
     if config.uses_turns and config.turn_sides == 2 and config.symmetry != "mirror":
         raise UsageError("turn_sides = 2 needs symmetry = mirror: T must have seen mirrored images")
+    height, width = rule.within(config.network_side).image_size
+    if config.autoencoder_norm == "instance" and max(height, width) <= SMALLEST_SIDE:
+        raise UsageError(
+            f"autoencoder_norm = instance needs images of more than {SMALLEST_SIDE} pixels a side "
+            f"(have {height}×{width}), for En makes one pixel of such a small one: take batch"
+        )
     seen: dict[str, Any] = {"image_size": rule.image_size, "channels": rule.channels}
     return dataclasses.replace(config, **seen)
 

@@ -6,6 +6,9 @@ Letters: B batch, K channels, H W pixels, d latent size; x in [-1, 1]^(B,K,H,W);
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +16,12 @@ from .blank import blank
 from .config import INITIAL_STD, LEAKY_SLOPE, Config
 from .convolution import Convolution, TransposedConvolution, flatten
 from .unnormalised import UNNORMALISED, PlainConvolution
+
+# By `Config.autoencoder_norm`, and batch by `Config.discriminator_norm` too.
+NORMALISED: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+}
 
 
 def halvings(size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -23,12 +32,12 @@ def halvings(size: tuple[int, int]) -> list[tuple[int, int]]:
     return sizes
 
 
-def convolutions(channels: int, width: int, norm: str = "batch") -> nn.Sequential:
+def convolutions(channels: int, width: int, norm: str) -> nn.Sequential:
     """Three 5×5 stride-2 convolutions: (B, K, H, W) → (B, 4·width, ⌈H/8⌉, ⌈W/8⌉)."""
     layers: list[nn.Module] = []
     for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
-        if norm == "batch":
-            layers += [Convolution(before, after), nn.BatchNorm2d(after)]
+        if norm in NORMALISED:
+            layers += [Convolution(before, after), NORMALISED[norm](after)]
         else:
             layers.append(UNNORMALISED[norm](before, after))
         layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
@@ -38,10 +47,10 @@ def convolutions(channels: int, width: int, norm: str = "batch") -> nn.Sequentia
 class Encoder(nn.Module):
     """En: images → codes, (B, K, H, W) in [-1, 1] → (B, d) in (-1, 1)."""
 
-    def __init__(self, channels: int, size: tuple[int, int], width: int, d: int) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], width: int, d: int, norm: str) -> None:
         super().__init__()
         h, w = halvings(size)[-1]
-        self.features = convolutions(channels, width)
+        self.features = convolutions(channels, width, norm)
         self.code = nn.Linear(4 * width * h * w, d)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +61,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """De: codes → images, (B, d) → (B, K, H, W) in (-1, 1); mirrors `Encoder`."""
 
-    def __init__(self, channels: int, size: tuple[int, int], width: int, d: int) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], width: int, d: int, norm: str) -> None:
         super().__init__()
         smallest, *sizes = halvings(size)[::-1]
         start = (4 * width, *smallest)
@@ -63,7 +72,7 @@ class Decoder(nn.Module):
         widths = (4 * width, 2 * width, width, channels)
         for before, after, larger in zip(widths[:-1], widths[1:], sizes, strict=True):
             layers += [
-                nn.BatchNorm2d(before),
+                NORMALISED[norm](before),
                 nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
                 TransposedConvolution(before, after, larger, bias=larger == size),
             ]
@@ -114,12 +123,13 @@ class Networks(nn.Module):
 
     def __init__(self, config: Config, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
-        d, width, norm = config.latent_size, config.autoencoder_width, config.discriminator_norm
-        self.En = Encoder(channels, size, width, d)
-        self.De = Decoder(channels, size, width, d)
+        d, width = config.latent_size, config.autoencoder_width
+        self.En = Encoder(channels, size, width, d, config.autoencoder_norm)
+        self.De = Decoder(channels, size, width, d, config.autoencoder_norm)
         self.D_l = self.D_v = self.C = None
         if config.uses_latent_game:
             self.D_l = LatentDiscriminator(d, config.latent_widths)
+        norm = config.discriminator_norm
         if config.uses_visual_game:
             self.D_v = ImageClassifier(channels, size, config.visual_width, norm)
         if config.uses_mining:
@@ -132,7 +142,7 @@ def build(
     """Build the networks for K = `channels` and (H, W) = `size`, initialised by `generator`.
 
     Convolutions start as DCGAN's (Radford et al. 2016, as in the authors' code): weights
-    N(0, 0.02²), scales of batch normalisation N(1, 0.02²), offsets 0. Fully connected layers, which
+    N(0, 0.02²), scales of normalisation N(1, 0.02²), offsets 0. Fully connected layers, which
     DCGAN has none of, start as N(0, 1/inputs), so that codes are spread at any width.
     """
     networks = blank(lambda: Networks(config, channels, size))
@@ -144,7 +154,7 @@ def build(
             nn.init.normal_(module.weight, 0.0, std, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d)):
             module.reset_running_stats()
             nn.init.normal_(module.weight, 1.0, INITIAL_STD, generator=generator)
             nn.init.zeros_(module.bias)
