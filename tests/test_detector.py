@@ -7,6 +7,7 @@ import json
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,6 +28,7 @@ from pyocgan.baselines import BASELINES
 from pyocgan.config import Config
 from pyocgan.data import ImageRule, open_source
 from pyocgan.detector import NoveltyDetector
+from pyocgan.devices import whole_float32
 from pyocgan.errors import ImageWarning, InputError, ModelError, OcganError, UsageError
 
 ASKING = (
@@ -991,6 +993,33 @@ def test_scores_and_fits_are_the_same_within_an_autocast(detector, eights):
     np.testing.assert_array_equal(
         again.novelty_scores(eights), tiny().fit(eights).novelty_scores(eights)
     )
+
+
+@pytest.fixture
+def short_float32():
+    """What users of tensor cores switch on, here and on a GPU."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_scores_are_of_whole_float32(short_float32, detector, eights):
+    scores = detector.novelty_scores(eights)
+    assert torch.get_float32_matmul_precision() == "medium"  # the caller's, and it stays
+    torch.set_float32_matmul_precision("highest")
+    np.testing.assert_array_equal(scores, detector.novelty_scores(eights))
+
+
+def test_float32_is_whole_until_the_last_that_scores_is_done(short_float32):
+    kind = torch.backends.cuda.matmul
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(whole_float32)
+    second.enter_context(whole_float32)
+    first.close()
+    assert kind.fp32_precision == "ieee"
+    second.close()
+    assert kind.fp32_precision == "tf32"
 
 
 @pytest.mark.parametrize("rate", [0.5, 1e-9])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -67,6 +68,40 @@ def outer_autocast_off() -> Iterator[None]:
         for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
             off.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+class _WholeFloat32(AbstractContextManager[None]):
+    """Compute float32 with all of its bits, of which a GPU's convolutions leave out 13: TF32.
+
+    Torch keeps this for the whole process. So whoever comes first switches it, in any thread, and
+    whoever leaves last switches it back.
+    """
+
+    def __init__(self) -> None:
+        gpu: Any = torch.backends.cudnn
+        cpu: Any = torch.backends.mkldnn  # after torch.set_float32_matmul_precision("medium")
+        self._places = (gpu.conv, torch.backends.cuda.matmul, cpu.conv, cpu.matmul)
+        self._lock, self._inside, self._before = threading.Lock(), 0, [""]
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = [place.fp32_precision for place in self._places]
+                self._set(len(self._places) * ["ieee"])
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._set(self._before)
+
+    def _set(self, precisions: list[str]) -> None:
+        for place, precision in zip(self._places, precisions, strict=True):
+            place.fp32_precision = precision
+
+
+whole_float32 = _WholeFloat32()
 
 
 def check_default_type() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .config import Config
-from .devices import outer_autocast_off
+from .devices import outer_autocast_off, whole_float32
 from .images import to_range
 from .networks import Networks
 
@@ -33,12 +33,13 @@ R = TypeVar("R")
 def exactly(score: Callable[P, R]) -> Callable[P, R]:
     """Let a function score without gradients and in float32, whatever its caller has switched on.
 
-    Within a caller's `torch.autocast` a calibration image would come out above its own threshold.
+    Within a caller's `torch.autocast`, or on a GPU in TF32 and then on a CPU, a calibration image
+    would come out above its own threshold.
     """
 
     @wraps(score)
     def scored(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.no_grad(), outer_autocast_off():
+        with torch.no_grad(), outer_autocast_off(), whole_float32:
             return score(*args, **kwargs)
 
     return scored
