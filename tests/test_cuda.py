@@ -146,6 +146,28 @@ def test_what_differs_from_call_to_call_is_seen():
     assert torch.equal(generator.get_state(), twin.get_state())
 
 
+def test_a_replay_waits_for_what_recording_has_asked_for(monkeypatch):
+    """Recording sets the generator's place to 0, on its stream; late, that undid a replay's."""
+    generator, twin = (torch.Generator("cuda").manual_seed(0) for _ in range(2))
+
+    def draw(x):
+        return {"drawn": x + torch.rand((), device="cuda", generator=generator)}
+
+    replay = Replay(torch.device("cuda", 0), [draw], [generator])
+    synchronize = torch.cuda.synchronize
+
+    def busy(*arguments):
+        synchronize(*arguments)
+        with torch.cuda.stream(replay._recorder):
+            torch.cuda._sleep(10**9)  # clock cycles: half a second
+
+    monkeypatch.setattr(torch.cuda, "synchronize", busy)  # the last before a recording begins
+    for _ in range(WARM_UP + 3):
+        (losses,) = replay([torch.zeros((), device="cuda")], key=0)
+        expected = torch.rand((), device="cuda", generator=twin)
+        assert losses["drawn"].item() == expected.item()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_default_detector_scores_on_a_gpu_as_on_the_cpu(digits, tmp_path, channels):
     """All of it, colour and large images too: trained there, saved, and scored on either."""

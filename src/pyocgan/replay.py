@@ -78,6 +78,8 @@ class Replay:
         # Other threads, which decode images perhaps, may go on meanwhile.
         with torch.cuda.graph(graph, stream=self._recorder, capture_error_mode="thread_local"):
             self._losses = self._side_by_side(self._batches)
+        # On the recorder's stream torch sets generators back; a replay sets them where they are.
+        torch.cuda.current_stream().wait_stream(self._recorder)
         self._graph = graph
 
     def _side_by_side(self, batches: Sequence[Tensor]) -> list[dict[str, Tensor]]:
