@@ -154,14 +154,15 @@ def test_a_replay_waits_for_what_recording_has_asked_for(monkeypatch):
         return {"drawn": x + torch.rand((), device="cuda", generator=generator)}
 
     replay = Replay(torch.device("cuda", 0), [draw], [generator])
-    synchronize = torch.cuda.synchronize
+    empty_cache = torch.cuda.empty_cache
 
-    def busy(*arguments):
-        synchronize(*arguments)
+    def then_busy():
+        empty_cache()
         with torch.cuda.stream(replay._recorder):
             torch.cuda._sleep(10**9)  # clock cycles: half a second
 
-    monkeypatch.setattr(torch.cuda, "synchronize", busy)  # the last before a recording begins
+    # The last thing before a recording begins that waits for the whole GPU.
+    monkeypatch.setattr(torch.cuda, "empty_cache", then_busy)
     for _ in range(WARM_UP + 3):
         (losses,) = replay([torch.zeros((), device="cuda")], key=0)
         expected = torch.rand((), device="cuda", generator=twin)
