@@ -61,6 +61,11 @@ class Comparison:
         return max(row.std or 0.0 for row in (self.first, self.second))
 
     @property
+    def of_one_seed(self) -> bool:
+        """Whether how far another seed would be is not known of either."""
+        return None in (self.first.std, self.second.std)
+
+    @property
     def doubts(self) -> tuple[str, ...]:
         """Say of the lead why the two are level; nothing where the first is ahead."""
         found = []
@@ -218,9 +223,10 @@ def _parts(table: Table, found: Verdict) -> Iterator[str]:
     """Say so if a stage of the ablation does better than all of its preset."""
     for pair in found.parts:
         part, whole = pair.first, pair.second
+        doubt = " That is of one seed, and another may turn it round." if pair.of_one_seed else ""
         yield (
             f"A part alone does better than all of {whole.title}: {part.title}, {part.mean:.4f}"
-            f"{pair.certainty}."
+            f"{pair.certainty}.{doubt}"
         )
 
 
