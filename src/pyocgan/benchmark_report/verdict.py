@@ -62,7 +62,7 @@ class Comparison:
 
     @property
     def of_one_seed(self) -> bool:
-        """Whether how far another seed would be is not known of either."""
+        """Whether either was measured with one seed, so that another might turn the order."""
         return None in (self.first.std, self.second.std)
 
     @property
