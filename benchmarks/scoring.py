@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pyocgan import NoveltyDetector, scoring
+from pyocgan import NoveltyDetector
 from pyocgan.data import open_source, read
 from pyocgan.networks import Networks
-from pyocgan.scoring import device_of
+from pyocgan.scoring import device_of, exactly
 
 from .timing import Timings, alternate
 from .work import Scale
@@ -41,13 +41,13 @@ def compare(scale: Scale, device: torch.device) -> tuple[Timings, int]:
     x = torch.rand(BATCH, scale.channels, *detector.rule_.image_size, device=device) * 2 - 1
     x_last = x.to(memory_format=torch.channels_last)
     batches = len(images) // BATCH
-    whole = scoring.exactly(partial(_forward, last, x_last, batches))
+    forward_last = partial(_forward, last, x_last, batches)
     with folder_of(images) as folder:
         source = open_source(folder)
         cases: dict[str, Callable[[], object]] = {
             BARE: partial(_forward, plain, x, batches),
-            BARE_LAST: partial(_forward, last, x_last, batches),
-            **({BARE_WHOLE: whole} if device.type == "cuda" else {}),
+            BARE_LAST: forward_last,
+            **({BARE_WHOLE: exactly(forward_last)} if device.type == "cuda" else {}),
             ARRAY: partial(detector.novelty_scores, images),
             FOLDER: partial(detector.novelty_scores, folder),
             DECODER: partial(read, source, detector.rule_),

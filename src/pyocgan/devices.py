@@ -81,7 +81,8 @@ class _WholeFloat32(AbstractContextManager[None]):
         gpu: Any = torch.backends.cudnn
         cpu: Any = torch.backends.mkldnn  # after torch.set_float32_matmul_precision("medium")
         self._places = (gpu.conv, torch.backends.cuda.matmul, cpu.conv, cpu.matmul)
-        self._lock, self._inside, self._before = threading.Lock(), 0, [""]
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: list[str] = []
 
     def __enter__(self) -> None:
         with self._lock:
